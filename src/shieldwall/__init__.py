@@ -1,0 +1,1 @@
+"""Open endpoint detection and response that speaks the Microsoft Defender for Endpoint API."""

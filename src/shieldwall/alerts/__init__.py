@@ -1,0 +1,1 @@
+"""Alerts with their evidence, and the incidents that gather them."""

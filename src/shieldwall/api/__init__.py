@@ -1,0 +1,1 @@
+"""The HTTP API after the Microsoft Defender for Endpoint contract."""

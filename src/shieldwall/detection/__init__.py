@@ -1,0 +1,1 @@
+"""Indicators and how stored events are matched against them."""

@@ -1,0 +1,1 @@
+"""Agents: enrolment, event batches, the message channel and action results."""

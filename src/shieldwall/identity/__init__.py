@@ -1,0 +1,1 @@
+"""Tenants, applications, their secrets and tokens, and the audit log."""

@@ -1,0 +1,1 @@
+"""Hunting tables in ClickHouse: their declaration, storage, ingestion and tenant-scoped reading."""

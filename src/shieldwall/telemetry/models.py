@@ -1,0 +1,34 @@
+"""Tables of what was ingested; they make each agent batch stored exactly once."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, Index, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from shieldwall.state.base import Base, TenantOwned, UtcDateTime
+
+
+class IngestStream(TenantOwned, Base):
+    """How far one agent's spool was stored: a batch at or below ``last_sequence`` is a duplicate."""
+
+    __tablename__ = "ingest_streams"
+
+    device_id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    stream: Mapped[str] = mapped_column(String(32), primary_key=True)
+    """Random name that the agent gives each new spool."""
+    last_sequence: Mapped[int] = mapped_column(BigInteger)
+    updated_time: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class IngestGroup(Base):
+    """A group of batches stored together; rows in ClickHouse of a group not listed here are undone at start."""
+
+    __tablename__ = "ingest_groups"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    committed_time: Mapped[datetime] = mapped_column(UtcDateTime)
+    rows: Mapped[int] = mapped_column(BigInteger)
+
+    __table_args__ = (Index(None, "committed_time"),)
