@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 
@@ -66,7 +66,7 @@ class Settings:
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> Settings:
-        """Read settings from ``environment`` (the process's own by default); raise ValueError on a bad one."""
+        """Read settings from ``environment``, by default the process's own; ValueError names a bad one."""
         source = os.environ if environment is None else environment
         values: dict[str, object] = {}
         for item in fields(cls):
@@ -78,7 +78,7 @@ class Settings:
                 values[item.name] = _parse(text, type(item.default))
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
-        return cls(**values)  # type: ignore[arg-type]
+        return replace(cls(), **values)  # type: ignore[arg-type]
 
 
 def _parse(text: str, kind: type) -> object:

@@ -34,8 +34,8 @@ class Wakeups:
         with self._lock:
             return (self._versions[_key(tenant_id, None)], self._versions[_key(tenant_id, device_id)])
 
-    async def wait(self, tenant_id: str, device_id: str, ticket: tuple[int, int], timeout: float) -> bool:
-        """Wait until something changed since ``ticket``; False when ``timeout`` seconds passed first."""
+    async def wait(self, tenant_id: str, device_id: str, ticket: tuple[int, int], seconds: float) -> bool:
+        """Wait until something changed since ``ticket``; False when ``seconds`` passed first."""
         entry = (asyncio.get_running_loop(), asyncio.Event())
         keys = (_key(tenant_id, None), _key(tenant_id, device_id))
         with self._lock:
@@ -44,7 +44,7 @@ class Wakeups:
             for key in keys:
                 self._waiters[key].add(entry)
         try:
-            await asyncio.wait_for(entry[1].wait(), timeout)
+            await asyncio.wait_for(entry[1].wait(), seconds)
         except TimeoutError:
             return False
         finally:

@@ -141,7 +141,7 @@ class Evidence(TenantOwned, Base):
 
 
 class AlertLink(TenantOwned, Base):
-    """What correlation joins on: a process tree, file, address or domain that an alert touches on its device."""
+    """What correlation joins on: a process tree, file, address or domain that an alert touches."""
 
     __tablename__ = "alert_links"
 

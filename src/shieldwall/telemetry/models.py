@@ -23,7 +23,7 @@ class IngestStream(TenantOwned, Base):
 
 
 class IngestGroup(Base):
-    """A group of batches stored together; rows in ClickHouse of a group not listed here are undone at start."""
+    """A group of batches stored together; rows of a group not listed here are undone at start."""
 
     __tablename__ = "ingest_groups"
 
