@@ -1,0 +1,42 @@
+"""`python -m benchmarks [NAME ...]`: run all benchmarks, or the named ones, one process each.
+
+Example: python -m benchmarks ingest exec_latency
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+
+BENCHMARKS = {
+    "ingest": "rows/s through HTTPS with durable acknowledgement, beside a bare ClickHouse insert",
+    "matching": "storing groups with 0, 100,000 and a million indicators",
+    "fork_storm": "captured share and CPU of each process sensor, beside the storm without one",
+    "exec_latency": "added latency of an execution with enforcement on, beside the same without",
+    "indicator_latency": "from POST /api/indicators to the refusal of an execution",
+}
+NEED_ROOT = {"fork_storm", "exec_latency", "indicator_latency"}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    names = parser.parse_args().names or list(BENCHMARKS)
+    if unknown := set(names) - set(BENCHMARKS):
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
+    failed = 0
+    for name in names:
+        print(f"\n== {name}: {BENCHMARKS[name]}", flush=True)
+        if name in NEED_ROOT and os.geteuid() != 0:
+            print("left out: it needs root")
+            continue
+        failed |= subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False).returncode
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
