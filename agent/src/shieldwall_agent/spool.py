@@ -1,8 +1,8 @@
 """The bounded on-disk queue between sensors and server: the writing side, which is the sensor process's sink.
 
-Files are all that writer and reader share (`spool_format`, `spool_reader`). Every event has an index that rises by
-one. Events that could not be kept (memory full while the disk stalls, disk full, bound reached) have taken their
-indexes too: a gap is a loss, however it came about, and the reader counts and reports it.
+Files are all that writer and reader share (`spool_format`, `spool_reader`). Every event has an index that
+rises by one. Events that could not be kept (memory full while the disk stalls, disk full, bound reached)
+have taken their indexes too: a gap is a loss, however it came about, and the reader counts and reports it.
 """
 
 import os
@@ -59,6 +59,7 @@ class SpoolWriter:
         self.emitted = 0
         self.spooled = 0
         self.dropped = 0
+        self._unsynced = 0
         self._next = _first_free_index(folder)
         self._file = self._open_segment()
         self._enforce_bound()
@@ -108,34 +109,41 @@ class SpoolWriter:
                 return
 
     def _store(self, lines: list[bytes], overflowed: int) -> None:
-        frames: list[bytes] = []
         for chunk in _chunks(lines):
-            frames.append(frame(Group(self._next, len(chunk), b"".join(chunk))))
+            self._append(frame(Group(self._next, len(chunk), b"".join(chunk))), len(chunk))
             self._next += len(chunk)
+            if self._file.tell() >= self._segment_bytes:
+                self._sync()
+                self._roll()
         self._next += overflowed
         self.dropped += overflowed
-        if not frames:
-            return
-        start = self._file.tell()
-        try:
-            _write_all(self._file, b"".join(frames))
-            os.fdatasync(self._file.fileno())
-        except OSError:
-            self.dropped += len(lines)
-            self._abandon(start)
-            return
-        self.spooled += len(lines)
-        self._wake()
-        if self._file.tell() >= self._segment_bytes:
-            self._roll()
+        self._sync()
 
-    def _abandon(self, offset: int) -> None:
-        """After a failed write: back to the end of the last whole group."""
+    def _append(self, data: bytes, rows: int) -> None:
+        offset = self._file.tell()
         try:
-            self._file.seek(offset)
-            self._file.truncate()
+            view = memoryview(data)
+            while view:
+                view = view[self._file.write(view) :]
+            self._unsynced += rows
         except OSError:
-            pass  # a torn group is stepped over by the reader
+            self.dropped += rows
+            try:
+                self._file.seek(offset)
+                self._file.truncate()
+            except OSError:
+                pass  # the reader steps over a torn group
+
+    def _sync(self) -> None:
+        if not self._unsynced:
+            return
+        try:
+            os.fdatasync(self._file.fileno())
+            self.spooled += self._unsynced
+        except OSError:
+            self.dropped += self._unsynced
+        self._unsynced = 0
+        self._wake()
 
     def _open_segment(self) -> BinaryIO:
         self._segment = Segment(self._next, self._folder / f"{self._next:020d}{RAW}")
@@ -171,12 +179,6 @@ def pack(segment: Segment) -> None:
     path = segment.path.with_suffix(PACKED)
     write_atomically(path, zlib.compress(segment.path.read_bytes(), 1))
     segment.path.unlink(missing_ok=True)
-
-
-def _write_all(file: BinaryIO, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[file.write(view) :]
 
 
 def _size(segment: Segment) -> int:

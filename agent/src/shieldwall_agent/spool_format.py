@@ -1,12 +1,13 @@
 """What the spool looks like on disk, shared by its writer and its reader.
 
-A segment file is named by its first event's index and holds CRC-framed groups of NDJSON lines; a segment that filled
-up before the server took it is packed as one zlib stream. The cursor file holds what was acknowledged and how far the
-batch that was last sent reaches.
+A segment file is named by its first event's index and holds CRC-framed groups of NDJSON lines; a segment
+that filled up before the server took it is packed as one zlib stream. The cursor file holds what was
+acknowledged and how far the batch that was last sent reaches.
 """
 
 import json
 import os
+import secrets
 import struct
 import zlib
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 
 _MAGIC = b"\xffSW1"  # 0xff occurs in no UTF-8 text, so a search for it finds only frames
 _FRAME = struct.Struct("<4sIQII")  # magic, payload bytes, first index, rows, CRC-32 of all the rest
+_CURSOR_FILE_BYTES = 64 * 1024
 RAW, PACKED = ".seg", ".segz"
 
 
@@ -72,11 +74,17 @@ class Segment:
     first: int
     path: Path
 
-    def read(self) -> bytes:
-        """All of it, unpacked; empty when it is gone or cannot be unpacked."""
+    def read(self, offset: int = 0) -> bytes:
+        """What it holds from an (unpacked) offset on; nothing when it is gone or cannot be unpacked."""
+        if self.path.suffix == RAW:
+            try:
+                with self.path.open("rb") as file:
+                    file.seek(offset)
+                    return file.read()
+            except FileNotFoundError:
+                pass  # the writer may have packed it since it was listed
         try:
-            data = self.path.read_bytes()
-            return zlib.decompress(data) if self.path.suffix == PACKED else data
+            return zlib.decompress(self.path.with_suffix(PACKED).read_bytes())[offset:]
         except (FileNotFoundError, zlib.error):
             return b""
 
@@ -115,11 +123,44 @@ def sync_folder(folder: Path) -> None:
 
 
 def read_cursor(folder: Path) -> Cursor | None:
+    """The last whole line of the cursor file; a crash may leave a torn one behind it."""
     try:
-        return Cursor(**json.loads((folder / "cursor").read_bytes()))
-    except (FileNotFoundError, ValueError, TypeError):
+        lines = (folder / "cursor").read_bytes().splitlines()
+    except FileNotFoundError:
         return None
+    for line in reversed(lines):
+        try:
+            return Cursor(**json.loads(line))
+        except (ValueError, TypeError):
+            continue
+    return None
 
 
-def write_cursor(folder: Path, cursor: Cursor) -> None:
-    write_atomically(folder / "cursor", json.dumps(asdict(cursor)).encode())
+class CursorFile:
+    """Keeps the cursor: one line a change, rewritten whole now and then."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "cursor"
+        self.cursor = read_cursor(folder) or Cursor(stream=secrets.token_hex(16))
+        self._rewrite()
+
+    def set(self, cursor: Cursor, durable: bool) -> None:
+        self.cursor = cursor
+        if self._written > _CURSOR_FILE_BYTES:
+            self._rewrite()
+            return
+        line = _cursor_line(cursor)
+        with self._path.open("ab") as file:
+            file.write(line)
+            file.flush()
+            if durable:
+                os.fdatasync(file.fileno())
+        self._written += len(line)
+
+    def _rewrite(self) -> None:
+        write_atomically(self._path, _cursor_line(self.cursor))
+        self._written = 0
+
+
+def _cursor_line(cursor: Cursor) -> bytes:
+    return b"\n" + json.dumps(asdict(cursor)).encode() + b"\n"
