@@ -252,7 +252,7 @@ WRITER = """
 import sys; from pathlib import Path
 from shieldwall_agent.spool import SpoolWriter
 writer = SpoolWriter(Path(sys.argv[1]), segment_bytes=200_000)
-for number in range(int(sys.argv[2]), 10**9):
+for number in range(int(sys.argv[2]), int(sys.argv[2]) + 10**9):
     writer.emit({"Table": "DeviceEvents", "AdditionalFields": {"N": number, "P": "x" * 100}})
     if number % 500 == 0:
         import time; time.sleep(0.002)
@@ -283,11 +283,8 @@ def test_kill_of_either_side_loses_and_duplicates_nothing(tmp_path: Path) -> Non
 
     chance = random.Random(4)
     server = Server()
-    first_numbers, stored_until = [], 0
-    for _ in range(6):
-        start = stored_until * 10 + 1_000_000  # far from the last, so that each writer's numbers are its own
-        stored_until = start
-        first_numbers.append(start)
+    first_numbers = range(0, 6 * 10**9, 10**9)
+    for start in first_numbers:
         writer = _start(WRITER, str(tmp_path), str(start))
         with pytest.raises(subprocess.TimeoutExpired):
             writer.wait(0.4 + chance.random() / 2)
@@ -301,9 +298,8 @@ def test_kill_of_either_side_loses_and_duplicates_nothing(tmp_path: Path) -> Non
             if line[0] == "empty":
                 break
             server.receive(line[0], int(line[1]), base64.b64decode(line[2]))
-            if chance.random() < 0.7:
-                reader.stdin.write("ok\n")
-                reader.stdin.flush()
+            reader.stdin.write("ok\n" if chance.random() < 0.7 else "the answer was lost\n")
+            reader.stdin.flush()
         os.kill(reader.pid, signal.SIGKILL)
         reader.wait()
     last = SpoolReader(tmp_path)
@@ -314,7 +310,7 @@ def test_kill_of_either_side_loses_and_duplicates_nothing(tmp_path: Path) -> Non
     assert len(server.rows) == len(set(server.rows)) > 1_000
     expected = []
     for start in first_numbers:  # of each writer an unbroken run from its first number on
-        of_writer = [number for number in server.rows if start <= number < start * 9]
+        of_writer = [number for number in server.rows if start <= number < start + 10**9]
         expected += list(range(start, start + len(of_writer)))
         assert of_writer
     assert server.rows == expected
