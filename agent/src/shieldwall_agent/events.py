@@ -1,8 +1,8 @@
 """Where telemetry goes: every sensor and responder emits plain dictionaries to a `Sink`.
 
-An event names its hunting table under `Table`, and that table's columns beside it. `Timestamp` (ISO 8601, UTC) is
-the time of the thing itself. The sink sets `ReportId`, and `Timestamp` where it is missing. The server sets the
-device.
+An event names its hunting table under `Table`, and that table's columns beside it. `Timestamp` (ISO 8601,
+UTC) is the time of the thing itself. The sink sets `ReportId`, and `Timestamp` where it is missing. The
+server sets the device.
 """
 
 import itertools
@@ -44,11 +44,11 @@ def events_lost(sensor: str, count: int, reason: str) -> Event:
 
 
 class ReportIds:
-    """Rising ids, unique on the device over restarts with nothing kept: start second, then a 20 bit counter."""
+    """Rising ids, unique on the device over restarts with nothing kept: start time, then a counter."""
 
     def __init__(self) -> None:
-        start = max(0, int(time.time()) - _EPOCH_OF_REPORT_IDS)
-        self._ids = itertools.count(start << 20)
+        milliseconds = max(0, int((time.time() - _EPOCH_OF_REPORT_IDS) * 1000))
+        self._ids = itertools.count(milliseconds << 10)  # room for a million events a second
 
     def next(self) -> int:
         return next(self._ids)

@@ -32,7 +32,7 @@ class SpoolReader:
     def __init__(self, folder: Path, batch_rows: int = BATCH_ROWS, batch_bytes: int = BATCH_BYTES) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
-        self._batch_rows = batch_rows
+        self.batch_rows = batch_rows
         self._batch_bytes = batch_bytes
         self._file = CursorFile(folder)
         self._place = (0, 0)  # first index of a segment, and the offset in it of the next group to read
@@ -131,7 +131,7 @@ class SpoolReader:
         An empty batch takes one row at the least, a fixed one all up to its end.
         """
         if fixed is None and start == group.first:
-            if rows + group.rows <= self._batch_rows and size + len(group.payload) <= self._batch_bytes:
+            if rows + group.rows <= self.batch_rows and size + len(group.payload) <= self._batch_bytes:
                 return group.rows, group.payload
             if rows:
                 return 0, b""
@@ -140,7 +140,7 @@ class SpoolReader:
             lines = lines[: fixed + 1 - start]
             return len(lines), b"".join(lines)
         count = room = 0
-        for line in lines[: self._batch_rows]:
+        for line in lines[: self.batch_rows]:
             if count and room + len(line) > self._batch_bytes:
                 break
             count += 1

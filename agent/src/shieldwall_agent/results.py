@@ -1,0 +1,87 @@
+"""Tells the server how its commands went, again and again until it has accepted it."""
+
+import json
+import logging
+import threading
+from pathlib import Path
+
+from shieldwall_agent.commands import FAILED, RUNNING, Command, Journal
+from shieldwall_agent.transport import Client, Pause, Refused, Unreachable
+
+IDLE_SECONDS = 30.0
+UPLOAD_SECONDS = 300.0
+LONGEST_RESULT = 256 * 1024  # bytes of JSON
+
+log = logging.getLogger(__name__)
+
+
+class Reporter:
+    """Works off the journal; `changed` is set whenever there is something new in it."""
+
+    def __init__(
+        self, client: Client, journal: Journal, changed: threading.Event, stop: threading.Event
+    ) -> None:
+        self._client = client
+        self._journal = journal
+        self._changed = changed
+        self._stop = stop
+
+    def run(self) -> None:
+        """Until `stop` is set (and `changed` with it)."""
+        pause = Pause()
+        while not self._stop.is_set():
+            self._changed.clear()
+            if self.report_all():
+                pause.reset()
+                self._client.close()
+                self._changed.wait(IDLE_SECONDS)
+            else:
+                self._stop.wait(pause.next())
+
+    def report_all(self) -> bool:
+        """One try at all that is unreported; False when some of it has to be tried again."""
+        done = True
+        for command in self._journal.unreported():
+            try:
+                self._report(command)
+            except Unreachable as error:
+                log.info("result of %s not reported yet: %s", command.id, error)
+                return False
+            except Refused as refusal:
+                if refusal.status in (401, 403, 408, 429) or refusal.status >= 500:
+                    log.info("result of %s not reported yet: %s", command.id, refusal)
+                    done = False
+                    continue
+                log.warning("the server does not want the result of %s: %s", command.id, refusal)
+                self._drop_package(command)
+                self._journal.note_reported(command.id, command.status)
+        return done
+
+    def _report(self, command: Command) -> None:
+        if command.package:
+            self._upload(command)
+        body: dict[str, object] = {"status": command.status}
+        if command.status == FAILED:
+            body["error"] = command.error
+        if command.status != RUNNING:
+            body["result"] = command.result
+        content = json.dumps(body).encode()
+        if len(content) > LONGEST_RESULT:
+            content = json.dumps({**body, "result": {"truncated": True}}).encode()
+        self._client.request(
+            "POST", f"/agent/v1/actions/{command.id}", content, {"Content-Type": "application/json"}
+        )
+        self._journal.note_reported(command.id, command.status)
+
+    def _upload(self, command: Command) -> None:
+        try:
+            with Path(command.package).open("rb") as file:
+                self._client.upload(f"/agent/v1/actions/{command.id}/package", file, UPLOAD_SECONDS)
+        except FileNotFoundError:
+            log.warning("the package of %s has gone", command.id)
+        self._drop_package(command)
+
+    def _drop_package(self, command: Command) -> None:
+        if command.package:
+            Path(command.package).unlink(missing_ok=True)
+            self._journal.note_uploaded(command.id)
