@@ -51,11 +51,13 @@ class Database:
 
     @contextmanager
     def read(self, tenant_id: str) -> Iterator[Session]:
-        """A transaction that only reads, and only ``tenant_id``'s rows; readers never wait for writers."""
+        """A transaction that only reads, and only ``tenant_id``'s rows; readers never wait for writers.
+
+        It ends without a commit. Rows loaded in it stay readable afterwards.
+        """
         with self._readers() as session:
             session.info["tenant_id"] = _one_tenant(tenant_id)
             yield session
-            session.rollback()
 
     @contextmanager
     def system_session(self) -> Iterator[Session]:
@@ -70,7 +72,6 @@ class Database:
         with self._readers() as session:
             session.info["tenant_id"] = _ALL_TENANTS
             yield session
-            session.rollback()
 
     def migrate(self) -> None:
         """Bring the schema to the newest revision."""
