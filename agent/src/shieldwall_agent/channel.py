@@ -96,7 +96,8 @@ class Channel:
         except (ValueError, KeyError, TypeError):
             self._counters.last_error = "the answer is no list of messages"
             return False
-        return any([self._take(envelope) for envelope in envelopes])
+        taken = [self._take(envelope) for envelope in envelopes]
+        return any(taken)
 
     def _take(self, envelope: Any) -> bool:
         try:

@@ -1,12 +1,13 @@
 """What the server orders: checked for who sent it, whom it is for and when, and carried out at most once.
 
-The journal keeps each order on disk before it begins and its result before it is reported, so that after a crash
-results are reported again but nothing is run again, and a replayed order is known until it expires.
+The journal keeps each order on disk before it begins and its result before it is reported, so that after a
+crash results are reported again but nothing is run again, and a replayed order is known until it expires.
 """
 
 import base64
 import binascii
 import json
+import re
 import sqlite3
 import threading
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from shieldwall_agent.identity import signed_by
 
 ALLOWED_SKEW = 300.0  # seconds between the clocks of server and agent
 
+_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS commands (
   id TEXT PRIMARY KEY, type TEXT NOT NULL, body TEXT NOT NULL, expires REAL NOT NULL,
@@ -58,7 +60,7 @@ class Command:
 
 
 def open_message(envelope: Any, command_key: str, device_id: str, now: float) -> Message:
-    """The message in an envelope of the long poll. Raises BadMessage unless it is the server's, ours and current."""
+    """The message in an envelope of the long poll. Raises BadMessage unless genuine, ours and current."""
     try:
         encoded, signature = envelope["payload"], envelope["signature"]
         payload = base64.b64decode(encoded, validate=True)
@@ -80,8 +82,8 @@ def open_message(envelope: Any, command_key: str, device_id: str, now: float) ->
         raise BadMessage("it has expired")
     if issued > now + ALLOWED_SKEW:
         raise BadMessage("it was issued in the future")
-    if not message.id or not isinstance(message.body, dict):
-        raise BadMessage("it has no id or no body")
+    if not _ID.fullmatch(message.id) or not isinstance(message.body, dict):
+        raise BadMessage("its id or body is malformed")
     return message
 
 
@@ -122,8 +124,10 @@ class Journal:
         return found[0] if found else None
 
     def start(self, command_id: str) -> bool:
-        """Mark it as running; False when it was begun or ended before."""
-        return self._update("status = ? WHERE id = ? AND status = ?", RUNNING, command_id, RECEIVED)
+        """Mark it as running; False when it has ended, as by a cancel."""
+        return self._update(
+            "status = ? WHERE id = ? AND status IN (?, ?)", RUNNING, command_id, RECEIVED, RUNNING
+        )
 
     def finish(self, command_id: str, error: str, result: dict[str, Any], package: str = "") -> bool:
         """Keep the outcome; the first one stands."""
@@ -145,17 +149,19 @@ class Journal:
         self._update("package = '' WHERE id = ?", command_id)
 
     def unreported(self) -> list[Command]:
-        return self._select("WHERE status != reported AND status != ? AND type != 'indicators'", RECEIVED)
+        return self._select(
+            "WHERE status != reported AND status != ? AND type NOT IN ('indicators', 'cancel')", RECEIVED
+        )
 
     def unfinished(self) -> list[Command]:
         return self._select("WHERE status IN (?, ?)", RECEIVED, RUNNING)
 
     def forget_expired(self, now: float) -> None:
-        """Delete what has expired, is finished and reported: an expired message is refused by its time anyway."""
+        """Delete what is finished, reported and expired: its time alone refuses such a message."""
         with self._lock:
             self._database.execute(
                 "DELETE FROM commands WHERE expires < ? AND package = ''"
-                " AND (type = 'indicators' OR (status = reported AND status IN (?, ?)))",
+                " AND (type IN ('indicators', 'cancel') OR (status = reported AND status IN (?, ?)))",
                 (now - ALLOWED_SKEW, SUCCEEDED, FAILED),
             )
 

@@ -32,7 +32,7 @@ class EnrolmentFailed(Exception):
 
 
 def enrol(state: State, server: str, token: str, authority: str, proxy: str = "") -> Enrolment:
-    """Enrol with the server of the CA `authority` (PEM) and keep what came of it. A second time keeps key and id."""
+    """Enrol with the server of the CA `authority` (PEM) and keep what came of it; key and id stay."""
     address = server_address(server)
     state.create()
     key = load_or_make_key(state.key)
@@ -49,7 +49,7 @@ def enrol(state: State, server: str, token: str, authority: str, proxy: str = ""
 
 
 def authority_by_fingerprint(server: str, fingerprint: str, proxy: str = "") -> str:
-    """The certificate (PEM) with this SHA-256 out of the chain that the server shows; nothing is sent to it."""
+    """The certificate (PEM) with this SHA-256 in the chain that the server shows; nothing is sent."""
     wanted = fingerprint.lower().removeprefix("sha256:").replace(":", "").strip()
     if len(wanted) != 64 or not set(wanted) <= _HEX:
         raise EnrolmentFailed("a fingerprint is the 64 hex digits of a SHA-256")

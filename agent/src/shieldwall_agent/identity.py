@@ -23,7 +23,7 @@ from shieldwall_agent.spool_format import write_atomically
 
 
 class Clock:
-    """The server's time as far as it is known. Signatures and expiries go by it, not by this machine's clock."""
+    """The server's time as far as it is known; signatures and expiries go by it."""
 
     def __init__(self) -> None:
         self._offset = 0.0  # seconds to add to this machine's time

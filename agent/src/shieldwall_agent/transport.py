@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import http.client
 import json
-import os
 import random
 import select
 import socket
@@ -52,7 +51,7 @@ class Pause:
         self._tries = 0
 
     def next(self, retry_after: float | None = None) -> float:
-        longest = min(LONGEST_PAUSE, self._first * 2 ** min(self._tries, 20))
+        longest: float = min(LONGEST_PAUSE, self._first * 2 ** min(self._tries, 20))
         self._tries += 1
         if retry_after is not None:
             return min(max(retry_after, 0.1), LONGEST_PAUSE) * random.uniform(1, 1.2)  # noqa: S311
@@ -63,7 +62,7 @@ class Pause:
 
 
 def tls_context(authority: str, certificate: Path | None = None, key: Path | None = None) -> ssl.SSLContext:
-    """TLS 1.2 or later to a server of the CA `authority` (PEM) only, with our certificate where we have one."""
+    """TLS 1.2 or later to a server of the CA `authority` (PEM) only, with our certificate if we have it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -110,7 +109,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         timeout: float = 30.0,
     ) -> Answer:
-        """One request. Raises Unreachable or Refused; never sends twice, except when refused for the clock."""
+        """One request. Raises Unreachable or Refused; sends again only when refused for the clock."""
         try:
             return self._once(method, target, body, headers or {}, timeout)
         except Refused as refusal:
@@ -199,8 +198,10 @@ def _measure(body: bytes | BinaryIO) -> tuple[str, int]:
     if isinstance(body, bytes):
         return hashlib.sha256(body).hexdigest(), len(body)
     body.seek(0)
-    digest = hashlib.file_digest(body, "sha256").hexdigest()
-    return digest, body.seek(0, os.SEEK_END)
+    digest = hashlib.sha256()
+    while chunk := body.read(_COPY_BYTES):
+        digest.update(chunk)
+    return digest.hexdigest(), body.tell()
 
 
 def _send(connection: http.client.HTTPSConnection, body: bytes | BinaryIO) -> None:

@@ -1,0 +1,129 @@
+"""The command line: enrol, run, status, release, vault."""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from shieldwall_agent import __version__
+from shieldwall_agent.config import DEFAULT_STATE, NotEnrolled, State
+
+E_USAGE = 2
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit code: 0 done, 1 failed (the reason is on standard error), 2 wrong use."""
+    options = _parser().parse_args(arguments)
+    state = State(Path(options.state).absolute())
+    try:
+        code: int = options.call(state, options)
+    except (NotEnrolled, ValueError, OSError, RuntimeError) as error:
+        sys.stderr.write(f"shieldwall-agent: {error}\n")
+        return 1
+    return code
+
+
+def _enrol(state: State, options: argparse.Namespace) -> int:
+    # Loaded here because `run` needs none of it, and what the supervisor loads every process holds.
+    from shieldwall_agent import enrolment
+
+    token = options.token or (sys.stdin.readline().strip() if not sys.stdin.isatty() else "")
+    if not token:
+        sys.stderr.write("shieldwall-agent: give the enrolment token with --token or on standard input\n")
+        return E_USAGE
+    if options.ca:
+        authority = Path(options.ca).read_text()
+    else:
+        authority = enrolment.authority_by_fingerprint(options.server, options.ca_fingerprint, options.proxy)
+    made = enrolment.enrol(state, options.server, token, authority, options.proxy)
+    sys.stdout.write(f"Enrolled with {made.server} as device {made.device_id}\n")
+    return 0
+
+
+def _run(state: State, options: argparse.Namespace) -> int:
+    from shieldwall_agent.agent import run
+
+    return run(state, ephemeral=options.ephemeral, log_level=options.log_level)
+
+
+def _status(state: State, options: argparse.Namespace) -> int:
+    from shieldwall_agent import status
+
+    found = status.collect(state)
+    if options.json:
+        text = json.dumps(found, indent=2)
+    elif options.brief:
+        text = status.brief(found)
+    else:
+        text = status.render(found)
+    sys.stdout.write(text + "\n")
+    return 0 if found["running"] and (not options.brief or found["ready"]) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="shieldwall-agent",
+        description="The Shieldwall endpoint agent for Linux.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Example:\n  shieldwall-agent status",
+    )
+    parser.add_argument("--version", action="version", version=f"shieldwall-agent {__version__}")
+    default = os.environ.get("SHIELDWALL_AGENT_STATE", str(DEFAULT_STATE))
+    parser.add_argument("--state", default=default, help=f"state folder (default: {default})")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    enrol = _command(
+        commands,
+        "enrol",
+        _enrol,
+        "make this machine a device of a server",
+        "echo TOKEN | shieldwall-agent enrol --server https://edr.example.org:8443 --ca ca.pem\n"
+        "  shieldwall-agent enrol --server https://edr.example.org:8443 --token TOKEN --ca-fingerprint 9f86d0...",
+    )
+    enrol.add_argument("--server", required=True, help="https://host[:port]")
+    enrol.add_argument("--token", default="", help="enrolment token; read from standard input when not given")
+    pinned = enrol.add_mutually_exclusive_group(required=True)
+    pinned.add_argument("--ca", help="PEM file of the server's CA, which is pinned")
+    pinned.add_argument("--ca-fingerprint", help="SHA-256 of a certificate in its chain, which is pinned")
+    enrol.add_argument(
+        "--proxy", default="", help="host:port of an HTTP proxy, for all of the agent's requests"
+    )
+
+    run = _command(
+        commands,
+        "run",
+        _run,
+        "watch this machine until stopped",
+        "shieldwall-agent --state ./state run --ephemeral",
+    )
+    run.add_argument(
+        "--ephemeral", action="store_true", help="at the end undo everything, isolation of the device too"
+    )
+    run.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
+
+    status = _command(
+        commands,
+        "status",
+        _status,
+        "tell which sensors run, what they miss and what has been lost",
+        "shieldwall-agent status --json | jq .sensors",
+    )
+    form = status.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="all of it, as JSON")
+    form.add_argument("--brief", action="store_true", help="one line; fails until the sensors have started")
+    return parser
+
+
+def _command(commands: Any, name: str, call: Any, description: str, example: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=description,
+        description=description[0].upper() + description[1:] + ".",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"Example:\n  {example}",
+    )
+    parser.add_argument("--state", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    parser.set_defaults(call=call)
+    return parser

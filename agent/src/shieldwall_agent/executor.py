@@ -1,0 +1,116 @@
+"""Carries out the server's commands beside the long poll.
+
+There is one worker for each kind of work, so that collecting a package never delays an isolation.
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shieldwall_agent.commands import RUNNING, Command, Journal, Message
+
+LANES = {
+    "isolate": "containment",
+    "unisolate": "containment",
+    "stop_and_quarantine": "files",
+    "restore_file": "files",
+    "collect_package": "collection",
+}
+REPEATABLE = {"isolate", "unisolate"}  # may be run again when a crash left it open whether they were done
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    result: dict[str, Any] = field(default_factory=dict)
+    package: Path | None = None  # a zip for the server; deleted when it is uploaded
+
+
+Handler = Callable[[dict[str, Any], threading.Event], Outcome]
+"""Gets the body and an event that is set on cancel; raises to fail, and the text goes to the server."""
+
+
+class Executor:
+    """`changed` is called whenever the journal holds something new to report."""
+
+    def __init__(
+        self, journal: Journal, handlers: Mapping[str, Handler], changed: Callable[[], None]
+    ) -> None:
+        self._journal = journal
+        self._handlers = handlers
+        self._changed = changed
+        self._lock = threading.Lock()
+        self._lanes: dict[str, queue.SimpleQueue[str]] = {}
+        self._cancels: dict[str, threading.Event] = {}
+
+    def dispatch(self, message: Message) -> None:
+        """Begin a journalled message; returns at once."""
+        if message.type == "cancel":
+            self._cancel(str(message.body.get("action_id", "")))
+            self._journal.finish(message.id, "", {})
+        else:
+            self._queue(message.id, message.type)
+
+    def resume(self, now: float) -> None:
+        """Go on with what an earlier process left: what had not begun is begun, the rest has failed."""
+        for command in self._journal.unfinished():
+            if command.type in ("cancel", "indicators"):
+                self._journal.finish(command.id, "interrupted", {})
+            elif command.expires <= now:
+                self._journal.finish(
+                    command.id, "the command expired before the agent could carry it out", {}
+                )
+            elif command.status == RUNNING and command.type not in REPEATABLE:
+                self._journal.finish(command.id, "the agent was restarted while it carried this out", {})
+            else:
+                self._queue(command.id, command.type)
+        self._changed()
+
+    def _queue(self, command_id: str, kind: str) -> None:
+        lane = LANES.get(kind)
+        if lane is None or kind not in self._handlers:
+            self._journal.finish(command_id, f"this agent does not know the command {kind[:80]}", {})
+            self._changed()
+            return
+        with self._lock:
+            self._cancels[command_id] = threading.Event()
+            if lane not in self._lanes:
+                self._lanes[lane] = queue.SimpleQueue()
+                threading.Thread(target=self._work, args=(self._lanes[lane],), name=lane, daemon=True).start()
+            self._lanes[lane].put(command_id)
+
+    def _cancel(self, action_id: str) -> None:
+        with self._lock:
+            cancelled = self._cancels.get(action_id)
+        if cancelled is not None:
+            cancelled.set()
+            command = self._journal.get(action_id)
+            if command is not None and command.status != RUNNING:
+                self._journal.finish(action_id, "cancelled before it began", {})
+                self._changed()
+
+    def _work(self, lane: "queue.SimpleQueue[str]") -> None:
+        while True:
+            command = self._journal.get(lane.get())
+            if command is not None and self._journal.start(command.id):
+                self._changed()
+                self._carry_out(command)
+                self._changed()
+            if command is not None:
+                with self._lock:
+                    self._cancels.pop(command.id, None)
+
+    def _carry_out(self, command: Command) -> None:
+        log.info("carrying out %s %s", command.type, command.id)
+        try:
+            outcome = self._handlers[command.type](command.body, self._cancels[command.id])
+        except Exception as error:
+            log.exception("%s %s failed", command.type, command.id)
+            self._journal.finish(command.id, str(error) or type(error).__name__, {})
+            return
+        self._journal.finish(command.id, "", outcome.result, str(outcome.package or ""))
