@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         _enrol,
         "make this machine a device of a server",
         "echo TOKEN | shieldwall-agent enrol --server https://edr.example.org:8443 --ca ca.pem\n"
-        "  shieldwall-agent enrol --server https://edr.example.org:8443 --token TOKEN --ca-fingerprint 9f86d0...",
+        "  shieldwall-agent enrol --server https://edr.example.org --token TOKEN --ca-fingerprint 9f86d0...",
     )
     enrol.add_argument("--server", required=True, help="https://host[:port]")
     enrol.add_argument("--token", default="", help="enrolment token; read from standard input when not given")

@@ -39,11 +39,15 @@ Run = Callable[[ipc.Heart], None]
 
 @dataclass
 class Child:
-    """A process to keep alive. `deadline`: seconds without a beat after which it is killed."""
+    """A process to keep alive.
+
+    `deadline`: seconds without a beat after which it is killed. `orphaned`: its signal when the supervisor dies.
+    """
 
     name: str
     run: Run
     deadline: float
+    orphaned: signal.Signals = signal.SIGTERM
     pid: int = 0
     pair: socket.socket | None = None
     started: float = 0.0  # monotonic, as all here
@@ -149,7 +153,7 @@ class Supervisor:
         """In the new process; never returns."""
         status = 1
         try:
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, child.orphaned)
             if os.getppid() != parent:
                 os._exit(0)
             signal.set_wakeup_fd(-1)

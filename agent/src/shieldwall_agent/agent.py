@@ -1,0 +1,75 @@
+"""Puts the agent together: which processes there are, and what is undone when it stops."""
+
+import fcntl
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+from shieldwall_agent.config import State
+from shieldwall_agent.ipc import Heart
+from shieldwall_agent.supervisor import Child, Supervisor
+
+SENSOR_DEADLINE = 60.0  # seconds without a beat: the canaries and the first hashes take their time
+GATE_DEADLINE = 2.0  # every exec of the machine waits for this process
+RESPONDER_DEADLINE = 60.0
+
+log = logging.getLogger(__name__)
+
+
+def run(state: State, ephemeral: bool, log_level: str) -> int:
+    """Run until SIGTERM or SIGINT. With `ephemeral` the device's isolation ends with the agent too."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=log_level,
+        format="%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s",
+    )
+    state.create()
+    state.load()
+    with _only_one(state):
+        wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # from the spool's writer to the uploader
+        children = [Child("sensor", partial(_sensor, state, wake), SENSOR_DEADLINE)]
+        if os.geteuid() == 0:
+            children.append(Child("gate", partial(_gate, state), GATE_DEADLINE, orphaned=signal.SIGKILL))
+        else:
+            log.warning("not root: no kernel sensors, no blocking, no isolation")
+        children.append(Child("responder", partial(_responder, state, wake), RESPONDER_DEADLINE))
+        try:
+            Supervisor(state.folder, children).run()
+        finally:
+            _clean_up(state, ephemeral)
+    return 0
+
+
+# What a process needs is loaded in that process, so that none holds the others' libraries.
+
+
+def _sensor(state: State, wake: int, heart: Heart) -> None:
+    from shieldwall_agent.sensor_process import run
+
+    run(state, wake, heart)
+
+
+def _gate(state: State, heart: Heart) -> None:
+    from shieldwall_agent.gate_process import run
+
+    run(state, heart)
+
+
+def _responder(state: State, wake: int, heart: Heart) -> None:
+    from shieldwall_agent.responder import run
+
+    run(state, wake, heart)
+
+
+@contextmanager
+def _only_one(state: State) -> Iterator[None]:
+    with (state.folder / "lock").open("w") as lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # this kind of lock is not the children's too
+        except OSError:
+            raise RuntimeError(f"another agent is running on {state.folder}") from None
+        yield

@@ -1,0 +1,119 @@
+"""What `shieldwall-agent status` tells."""
+
+import contextlib
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from shieldwall_agent import __version__, ipc
+from shieldwall_agent.config import NotEnrolled, State
+from shieldwall_agent.spool_format import Cursor, groups, read_cursor, segments
+
+
+def collect(state: State) -> dict[str, Any]:
+    """Everything there is to know; also of an agent that is not running."""
+    processes: dict[str, Any] = {}
+    running = False
+    with contextlib.suppress(FileNotFoundError, ConnectionRefusedError, ValueError):
+        processes = ipc.ask(state.folder, {"ask": "status"})["processes"]
+        running = True
+    found: dict[str, Any] = {"version": __version__, "running": running, "enrolled": False}
+    with contextlib.suppress(NotEnrolled):
+        enrolment = state.load()
+        found |= {"enrolled": True, "server": enrolment.server, "device_id": enrolment.device_id}
+    sensor, responder = processes.get("sensor", {}), processes.get("responder", {})
+    sensors = sensor.get("sensors", {})
+    return found | {
+        "ready": bool(sensors),
+        "as_root": os.geteuid() == 0,
+        "sensors": sensors,
+        "spool": {**spool_facts(state.spool), **sensor.get("spool", {})},
+        "upload": responder.get("upload", {}),
+        "channel": responder.get("channel", {}),
+        "policy_revision": responder.get("policy_revision"),
+        "isolated": responder.get("isolated"),
+        "enforcement": responder.get("enforcement", {}),
+        "processes": {
+            name: {key: process.get(key) for key in ("pid", "running", "restarts", "killed_stuck")}
+            for name, process in processes.items()
+        },
+    }
+
+
+def spool_facts(folder: Path) -> dict[str, int]:
+    """Events that wait for the server, bytes on disk, events lost so far."""
+    if not folder.is_dir():
+        return {"waiting": 0, "bytes": 0, "lost": 0}
+    cursor = read_cursor(folder) or Cursor("")
+    found = segments(folder)
+    last = cursor.acknowledged
+    for segment in found[-2:]:
+        last = max([last, segment.first - 1, *(group.last for _, group in groups(segment.read()))])
+    size = 0
+    for segment in found:
+        with contextlib.suppress(FileNotFoundError):
+            size += segment.path.stat().st_size
+    return {"waiting": last - cursor.acknowledged, "bytes": size, "lost": cursor.lost}
+
+
+def brief(status: dict[str, Any]) -> str:
+    """One line: the mechanism of each sensor that runs, then those that do not."""
+    if not status["running"]:
+        return "not running"
+    sensors = status["sensors"]
+    active = [
+        f"{name} by {sensor['mechanism']}" for name, sensor in sensors.items() if sensor.get("mechanism")
+    ]
+    missing = [name for name, sensor in sensors.items() if not sensor.get("mechanism")]
+    return ", ".join(active) + (f"; missing: {', '.join(missing)}" if missing else "")
+
+
+def render(status: dict[str, Any]) -> str:
+    lines = [f"Shieldwall agent {status['version']}: {'running' if status['running'] else 'not running'}"]
+    if status["enrolled"]:
+        lines.append(f"  device        {status['device_id']} of {status['server']}")
+    else:
+        lines.append("  device        not enrolled")
+    if status["running"]:
+        lines += _running_lines(status)
+    spool = status["spool"]
+    size = spool["bytes"] / 1e6
+    lines.append(f"  spool         {spool['waiting']} events waiting, {size:.1f} MB, {spool['lost']} lost")
+    return "\n".join(lines)
+
+
+def _running_lines(status: dict[str, Any]) -> list[str]:
+    upload, channel = status["upload"], status["channel"]
+    lines = [
+        f"  isolated      {'yes' if status['isolated'] else 'no'}",
+        f"  indicators    revision {status['policy_revision']}",
+        f"  last contact  {_ago(max(upload.get('last_contact', 0), channel.get('last_contact', 0)))}",
+    ]
+    lines += [
+        f"  problem       {error}"
+        for error in dict.fromkeys((channel.get("last_error"), upload.get("last_error")))
+        if error
+    ]
+    if channel.get("revoked"):
+        lines.append("  problem       the server has revoked this device")
+    lines.append(
+        f"  events        {status['spool'].get('emitted', 0)} seen, {upload.get('acknowledged', 0)} delivered,"
+        f" {upload.get('rejected', 0)} rejected"
+    )
+    for name, process in status["processes"].items():
+        if process["restarts"]:
+            lines.append(f"  process       {name}: restarted {process['restarts']} times")
+    lines.append("  sensors")
+    for name, sensor in status["sensors"].items():
+        detail = f"  ({sensor['detail']})" if sensor.get("detail") else ""
+        counts = f"{sensor.get('events', 0):>10} events {sensor.get('lost', 0):>6} lost"
+        lines.append(f"    {name:<12}{sensor.get('mechanism') or 'not running':<24}{counts}{detail}")
+    return lines
+
+
+def _ago(moment: float) -> str:
+    if not moment:
+        return "none yet"
+    seconds = max(0, int(time.time() - moment))
+    return f"{seconds} s ago" if seconds < 120 else f"{seconds // 60} min ago"
