@@ -7,7 +7,6 @@ acknowledged and how far the batch that was last sent reaches.
 
 import json
 import os
-import secrets
 import struct
 import zlib
 from collections.abc import Iterator
@@ -141,7 +140,7 @@ class CursorFile:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "cursor"
-        self.cursor = read_cursor(folder) or Cursor(stream=secrets.token_hex(16))
+        self.cursor = read_cursor(folder) or Cursor(stream=os.urandom(16).hex())
         self._rewrite()
 
     def set(self, cursor: Cursor, durable: bool) -> None:

@@ -6,7 +6,7 @@ is the same bytes under the same number, also after a crash, and the server can 
 """
 
 import itertools
-import secrets
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -85,7 +85,7 @@ class SpoolReader:
     def renew_stream(self) -> None:
         """The server knows this stream with higher numbers (a copied or restored disk): take a new one."""
         assert self._batch is not None
-        self._file.set(replace(self._file.cursor, stream=secrets.token_hex(16)), durable=True)
+        self._file.set(replace(self._file.cursor, stream=os.urandom(16).hex()), durable=True)
         self._batch = replace(self._batch, stream=self._file.cursor.stream)
 
     def _form(self) -> Batch | None:

@@ -1,7 +1,6 @@
 """What `shieldwall-agent status` tells."""
 
 import contextlib
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ def collect(state: State) -> dict[str, Any]:
     sensors = sensor.get("sensors", {})
     return found | {
         "ready": bool(sensors),
-        "as_root": os.geteuid() == 0,
         "sensors": sensors,
         "spool": {**spool_facts(state.spool), **sensor.get("spool", {})},
         "upload": responder.get("upload", {}),
@@ -97,10 +95,9 @@ def _running_lines(status: dict[str, Any]) -> list[str]:
     ]
     if channel.get("revoked"):
         lines.append("  problem       the server has revoked this device")
-    lines.append(
-        f"  events        {status['spool'].get('emitted', 0)} seen, {upload.get('acknowledged', 0)} delivered,"
-        f" {upload.get('rejected', 0)} rejected"
-    )
+    delivered, rejected = upload.get("acknowledged", 0), upload.get("rejected", 0)
+    seen = status["spool"].get("emitted", 0)
+    lines.append(f"  events        {seen} seen, {delivered} delivered, {rejected} rejected")
     for name, process in status["processes"].items():
         if process["restarts"]:
             lines.append(f"  process       {name}: restarted {process['restarts']} times")

@@ -1,6 +1,6 @@
 """The parent of the agent's processes: starts them, restarts them, kills one that no longer answers.
 
-It stays small and single-threaded: it only forks, waits and answers `status`. Each child is joined to it by a
+It stays small and has one thread: it only forks, waits and answers `status`. Each child is joined to it by a
 socket pair on which it beats; one that misses its deadline is killed (a stuck gate would hang every exec).
 """
 
@@ -41,7 +41,7 @@ Run = Callable[[ipc.Heart], None]
 class Child:
     """A process to keep alive.
 
-    `deadline`: seconds without a beat after which it is killed. `orphaned`: its signal when the supervisor dies.
+    `deadline`: seconds without a beat after which it is killed. `orphaned`: its signal when the parent dies.
     """
 
     name: str

@@ -21,6 +21,7 @@ from shieldwall_agent.identity import Clock, Signer, load_or_make_key
 LARGEST_ANSWER = 64 * 1024 * 1024  # bytes; the whole indicator list at most
 LONGEST_PAUSE = 300.0  # seconds, between tries
 _COPY_BYTES = 256 * 1024
+_TIME_TOLERANCE = 3.0  # seconds; a Date header has whole ones
 
 
 class Unreachable(Exception):
@@ -165,20 +166,25 @@ class Client:
         except BaseException:
             self.close()
             raise
+        self._learn_time(response)
         if response.will_close:
             self.close()
         if response.status >= 300:
             raise self._refusal(response, content)
         return Answer(response.status, content)
 
+    def _learn_time(self, response: http.client.HTTPResponse) -> None:
+        """Expiries are to the second, so a clock that is only a little off matters too."""
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            told = parsedate_to_datetime(response.headers["Date"]).timestamp()
+            if abs(told - self._clock.now()) > _TIME_TOLERANCE:
+                self._clock.correct(told)
+
     def _refusal(self, response: http.client.HTTPResponse, content: bytes) -> Refused:
         code, message = "", ""
         with contextlib.suppress(ValueError, KeyError, TypeError):
             error = json.loads(content)["error"]
             code, message = str(error["code"]), str(error["message"])[:300]
-        if code == "ClockSkew":
-            with contextlib.suppress(ValueError, TypeError):
-                self._clock.correct(parsedate_to_datetime(response.headers["Date"]).timestamp())
         wait = response.headers.get("Retry-After", "")
         return Refused(response.status, code, message, float(wait) if wait.isdigit() else None)
 

@@ -78,6 +78,13 @@ def test_clock_is_corrected_by_the_servers_date(server: ProtocolServer, state: S
     assert abs(clock.offset + 86_400 * 3) < 5
 
 
+def test_small_skew_is_learned_without_a_refusal(server: ProtocolServer, state: State) -> None:
+    server.skew = 120
+    clock = Clock()
+    Client.open(state, state.load(), clock).request("POST", "/agent/v1/report", b"{}")
+    assert abs(clock.offset - 120) < 5
+
+
 def test_another_server_with_the_same_address_is_not_spoken_to(
     server: ProtocolServer, state: State, tmp_path: Path
 ) -> None:
