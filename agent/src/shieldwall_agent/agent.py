@@ -68,7 +68,7 @@ def _responder(state: State, wake: int, heart: Heart) -> None:
 
 
 def may_gate() -> bool:
-    """Whether we have CAP_SYS_ADMIN, without which the kernel asks nobody. Root in a container may lack it."""
+    """Whether we have CAP_SYS_ADMIN, without which the kernel asks nobody (root may lack it)."""
     status = Path("/proc/self/status").read_text()
     effective = next(line for line in status.splitlines() if line.startswith("CapEff:"))
     return bool(int(effective.split()[1], 16) >> _CAP_SYS_ADMIN & 1)

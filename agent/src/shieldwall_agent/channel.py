@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -63,8 +64,13 @@ class Channel:
     def run(self) -> None:
         """Until `stop` is set."""
         while not self._stop.is_set():
-            self._stop.wait(self.poll(WAIT_SECONDS))
-            self._journal.forget_expired(self._clock.now())
+            try:
+                pause = self.poll(WAIT_SECONDS)
+                self._journal.forget_expired(self._clock.now())
+            except sqlite3.Error as error:  # a full disk; without the journal nothing is obeyed
+                self._counters.last_error = f"journal: {error}"
+                pause = self._pause.next()
+            self._stop.wait(pause)
 
     def poll(self, wait: int) -> float:
         """One long poll. Returns the seconds to wait before the next."""

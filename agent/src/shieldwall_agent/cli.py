@@ -4,11 +4,14 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from shieldwall_agent import __version__
 from shieldwall_agent.config import DEFAULT_STATE, NotEnrolled, State
+from shieldwall_agent.events import Sink
 
 E_USAGE = 2
 
@@ -62,6 +65,34 @@ def _status(state: State, options: argparse.Namespace) -> int:
     return 0 if found["running"] and (not options.brief or found["ready"]) else 1
 
 
+def _release(state: State, options: argparse.Namespace) -> int:
+    from shieldwall_agent.enforcement.isolation import release_local
+
+    with _sink(state) as sink:
+        released = release_local(state.folder, sink)
+    sys.stdout.write("The isolation has ended.\n" if released else "The device was not isolated.\n")
+    return 0
+
+
+@contextmanager
+def _sink(state: State) -> Iterator[Sink]:
+    """Where this command's events go: to the running agent, else into the spool itself."""
+    from shieldwall_agent import ipc
+    from shieldwall_agent.remote_sink import RemoteSink
+    from shieldwall_agent.spool import SpoolWriter
+
+    try:
+        ipc.connect(state.folder, ipc.EVENTS).close()
+    except OSError:
+        writer = SpoolWriter(state.spool)
+        yield writer
+        writer.close()
+    else:
+        sink = RemoteSink(state.folder, "command line")
+        yield sink
+        sink.flush(2.0)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="shieldwall-agent",
@@ -113,6 +144,17 @@ def _parser() -> argparse.ArgumentParser:
     form = status.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="all of it, as JSON")
     form.add_argument("--brief", action="store_true", help="one line; fails until the sensors have started")
+
+    release = _command(
+        commands,
+        "release",
+        _release,
+        "end the isolation of this device without the server (break glass)",
+        "sudo shieldwall-agent release --local",
+    )
+    release.add_argument(
+        "--local", action="store_true", required=True, help="say that you mean this device, now, yourself"
+    )
     return parser
 
 

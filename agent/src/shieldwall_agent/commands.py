@@ -7,6 +7,7 @@ crash results are reported again but nothing is run again, and a replayed order 
 import base64
 import binascii
 import json
+import logging
 import re
 import sqlite3
 import threading
@@ -18,6 +19,8 @@ from typing import Any
 from shieldwall_agent.identity import signed_by
 
 ALLOWED_SKEW = 300.0  # seconds between the clocks of server and agent
+
+log = logging.getLogger(__name__)
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _SCHEMA = """
@@ -99,11 +102,14 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=5)
-        path.chmod(0o600)
-        self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("PRAGMA synchronous = FULL")
-        self._database.executescript(_SCHEMA)
+        try:
+            self._database = _open_database(path)
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:
+            log.exception("%s is damaged; beginning a new one", path)
+            path.replace(path.with_suffix(".damaged"))
+            self._database = _open_database(path)
 
     def close(self) -> None:
         with self._lock:
@@ -176,3 +182,12 @@ class Journal:
             Command(r[0], r[1], json.loads(r[2]), r[3], r[4], r[5], json.loads(r[6]), r[7], r[8])
             for r in rows
         ]
+
+
+def _open_database(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=5)
+    path.chmod(0o600)
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA synchronous = FULL")
+    database.executescript(_SCHEMA)
+    return database

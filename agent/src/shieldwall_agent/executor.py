@@ -5,11 +5,13 @@ There is one worker for each kind of work, so that collecting a package never de
 
 import logging
 import queue
+import sqlite3
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from shieldwall_agent.commands import RUNNING, Command, Journal, Message
 
@@ -21,6 +23,11 @@ LANES = {
     "collect_package": "collection",
 }
 REPEATABLE = {"isolate", "unisolate"}  # may be run again when a crash left it open whether they were done
+
+RETRY_SECONDS = 5.0
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 log = logging.getLogger(__name__)
 
@@ -96,21 +103,34 @@ class Executor:
 
     def _work(self, lane: "queue.SimpleQueue[str]") -> None:
         while True:
-            command = self._journal.get(lane.get())
-            if command is not None and self._journal.start(command.id):
+            command_id = lane.get()
+            command = _insist(self._journal.get, command_id)
+            if command is not None and _insist(self._journal.start, command_id):
                 self._changed()
-                self._carry_out(command)
+                error, outcome = self._carry_out(command)
+                package = str(outcome.package or "")
+                _insist(self._journal.finish, command_id, error, outcome.result, package)
                 self._changed()
-            if command is not None:
-                with self._lock:
-                    self._cancels.pop(command.id, None)
+            with self._lock:
+                self._cancels.pop(command_id, None)
 
-    def _carry_out(self, command: Command) -> None:
+    def _carry_out(self, command: Command) -> tuple[str, Outcome]:
+        """The error, empty for success, and the outcome."""
         log.info("carrying out %s %s", command.type, command.id)
         try:
-            outcome = self._handlers[command.type](command.body, self._cancels[command.id])
+            return "", self._handlers[command.type](command.body, self._cancels[command.id])
         except Exception as error:
             log.exception("%s %s failed", command.type, command.id)
-            self._journal.finish(command.id, str(error) or type(error).__name__, {})
-            return
-        self._journal.finish(command.id, "", outcome.result, str(outcome.package or ""))
+            return str(error) or type(error).__name__, Outcome()
+
+
+def _insist(
+    step: Callable[_Arguments, _Result], *arguments: _Arguments.args, **named: _Arguments.kwargs
+) -> _Result:
+    """Repeat a step of the journal until the disk takes it: what was done must not be forgotten."""
+    while True:
+        try:
+            return step(*arguments, **named)
+        except sqlite3.Error:
+            log.exception("the journal cannot be written; trying again")
+            time.sleep(RETRY_SECONDS)

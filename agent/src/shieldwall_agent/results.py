@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sqlite3
 import threading
 from pathlib import Path
 
@@ -31,7 +32,12 @@ class Reporter:
         pause = Pause()
         while not self._stop.is_set():
             self._changed.clear()
-            if self.report_all():
+            try:
+                done = self.report_all()
+            except sqlite3.Error:
+                log.exception("the journal cannot be written")
+                done = False
+            if done:
                 pause.reset()
                 self._client.close()
                 self._changed.wait(IDLE_SECONDS)

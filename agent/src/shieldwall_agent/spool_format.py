@@ -15,7 +15,7 @@ from pathlib import Path
 
 _MAGIC = b"\xffSW1"  # 0xff occurs in no UTF-8 text, so a search for it finds only frames
 _FRAME = struct.Struct("<4sIQII")  # magic, payload bytes, first index, rows, CRC-32 of all the rest
-_CURSOR_FILE_BYTES = 64 * 1024
+_SLOT_BYTES = 512
 RAW, PACKED = ".seg", ".segz"
 
 
@@ -80,11 +80,11 @@ class Segment:
                 with self.path.open("rb") as file:
                     file.seek(offset)
                     return file.read()
-            except FileNotFoundError:
+            except OSError:
                 pass  # the writer may have packed it since it was listed
         try:
             return zlib.decompress(self.path.with_suffix(PACKED).read_bytes())[offset:]
-        except (FileNotFoundError, zlib.error):
+        except (OSError, zlib.error):
             return b""
 
 
@@ -122,44 +122,51 @@ def sync_folder(folder: Path) -> None:
 
 
 def read_cursor(folder: Path) -> Cursor | None:
-    """The last whole line of the cursor file; a crash may leave a torn one behind it."""
-    try:
-        lines = (folder / "cursor").read_bytes().splitlines()
-    except FileNotFoundError:
-        return None
-    for line in reversed(lines):
-        try:
-            return Cursor(**json.loads(line))
-        except (ValueError, TypeError):
-            continue
-    return None
+    found = _newest_slot(folder / "cursor")
+    return found[1] if found else None
 
 
 class CursorFile:
-    """Keeps the cursor: one line a change, rewritten whole now and then."""
+    """Keeps the cursor in two slots of one small file, written in turn and in place.
+
+    In place, so that a full disk does not stop the uploads that empty it; in turn, so that a crash while one
+    is written leaves the other.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "cursor"
-        self.cursor = read_cursor(folder) or Cursor(stream=os.urandom(16).hex())
-        self._rewrite()
+        path = folder / "cursor"
+        found = _newest_slot(path)
+        self._generation, self.cursor = found or (0, Cursor(stream=os.urandom(16).hex()))
+        if found is None:
+            write_atomically(path, _slot(0, self.cursor) + bytes(_SLOT_BYTES))
+        self._descriptor = os.open(path, os.O_WRONLY)
 
     def set(self, cursor: Cursor, durable: bool) -> None:
         self.cursor = cursor
-        if self._written > _CURSOR_FILE_BYTES:
-            self._rewrite()
-            return
-        line = _cursor_line(cursor)
-        with self._path.open("ab") as file:
-            file.write(line)
-            file.flush()
-            if durable:
-                os.fdatasync(file.fileno())
-        self._written += len(line)
-
-    def _rewrite(self) -> None:
-        write_atomically(self._path, _cursor_line(self.cursor))
-        self._written = 0
+        self._generation += 1
+        slot = _slot(self._generation, cursor)
+        os.pwrite(self._descriptor, slot, self._generation % 2 * _SLOT_BYTES)
+        if durable:
+            os.fdatasync(self._descriptor)
 
 
-def _cursor_line(cursor: Cursor) -> bytes:
-    return b"\n" + json.dumps(asdict(cursor)).encode() + b"\n"
+def _slot(generation: int, cursor: Cursor) -> bytes:
+    content = json.dumps([generation, asdict(cursor)]).encode()
+    return (b"%08x " % zlib.crc32(content) + content + b"\n").ljust(_SLOT_BYTES)
+
+
+def _newest_slot(path: Path) -> tuple[int, Cursor] | None:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    found: list[tuple[int, Cursor]] = []
+    for slot in (data[:_SLOT_BYTES], data[_SLOT_BYTES:]):
+        try:
+            content = slot[9:].strip()
+            if int(slot[:8], 16) == zlib.crc32(content):
+                generation, fields = json.loads(content)
+                found.append((generation, Cursor(**fields)))
+        except (ValueError, TypeError):
+            continue
+    return max(found, key=lambda entry: entry[0], default=None)

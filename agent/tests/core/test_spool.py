@@ -161,18 +161,41 @@ def test_damage_in_the_middle_costs_only_its_group_and_is_counted(tmp_path: Path
     assert SpoolReader(tmp_path).lost == 10
 
 
-def test_torn_cursor_falls_back_to_the_line_before(tmp_path: Path) -> None:
+def test_torn_cursor_falls_back_to_the_state_before(tmp_path: Path) -> None:
     write(tmp_path, range(10))
     reader = SpoolReader(tmp_path)
     reader.take()
-    before = read_cursor(tmp_path)
+    path, data, before = tmp_path / "cursor", (tmp_path / "cursor").read_bytes(), read_cursor(tmp_path)
     reader.acknowledge()
-    cursor = tmp_path / "cursor"
-    cursor.write_bytes(cursor.read_bytes()[:-10])
+    torn = bytearray(path.read_bytes())
+    changed = [place for place, byte in enumerate(torn) if byte != data[place]]
+    for place in changed[len(changed) // 2 :]:
+        torn[place] = data[place]
+    path.write_bytes(torn)
     assert read_cursor(tmp_path) == before
     batch = SpoolReader(tmp_path).take()
     assert batch is not None
     assert batch.resent
+
+
+@pytest.mark.root
+def test_full_disk_does_not_stop_the_uploads_that_empty_it(tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1M", "tmpfs", tmp_path], check=True)
+    try:
+        reader = SpoolReader(tmp_path, batch_rows=50)
+        writer = SpoolWriter(tmp_path, segment_bytes=100_000)
+        for number in range(3_000):
+            writer.emit({**event(number), "FileName": random.Random(number).randbytes(300).hex()})
+        writer.close()
+        assert writer.dropped > 0
+        (tmp_path / "rest").write_bytes(b"x" * (os.statvfs(tmp_path).f_bavail * 4096))
+        kept = drain(reader)
+        assert len(kept) == writer.spooled > 100
+        write(tmp_path, range(3_000, 3_010))
+        assert drain(reader) == list(range(3_000, 3_010))
+        assert reader.lost == writer.dropped
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
 
 
 def test_oldest_go_when_the_bound_is_reached_and_the_loss_is_exact(tmp_path: Path) -> None:

@@ -374,3 +374,10 @@ def test_journal_forgets_only_what_is_expired_and_reported(tmp_path: Path) -> No
     assert journal.get("reported") is None
     assert journal.get("unreported") is not None
     assert journal.get("current") is not None
+
+
+def test_damaged_journal_is_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "commands.sqlite"
+    path.write_bytes(b"no database" * 1000)
+    assert Journal(path).accept(Message("a", "isolate", {}, time.time() + 60))
+    assert path.with_suffix(".damaged").exists()
