@@ -139,15 +139,15 @@ class CursorFile:
         self._generation, self.cursor = found or (0, Cursor(stream=os.urandom(16).hex()))
         if found is None:
             write_atomically(path, _slot(0, self.cursor) + bytes(_SLOT_BYTES))
-        self._descriptor = os.open(path, os.O_WRONLY)
+        self._file = path.open("r+b", buffering=0)
 
     def set(self, cursor: Cursor, durable: bool) -> None:
         self.cursor = cursor
         self._generation += 1
         slot = _slot(self._generation, cursor)
-        os.pwrite(self._descriptor, slot, self._generation % 2 * _SLOT_BYTES)
+        os.pwrite(self._file.fileno(), slot, self._generation % 2 * _SLOT_BYTES)
         if durable:
-            os.fdatasync(self._descriptor)
+            os.fdatasync(self._file.fileno())
 
 
 def _slot(generation: int, cursor: Cursor) -> bytes:

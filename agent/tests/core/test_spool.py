@@ -194,6 +194,7 @@ def test_full_disk_does_not_stop_the_uploads_that_empty_it(tmp_path: Path) -> No
         write(tmp_path, range(3_000, 3_010))
         assert drain(reader) == list(range(3_000, 3_010))
         assert reader.lost == writer.dropped
+        del reader
     finally:
         subprocess.run(["umount", tmp_path], check=True)
 
