@@ -61,7 +61,7 @@ def server_names(settings: Settings) -> list[str]:
     names = ["localhost", "127.0.0.1", "::1", socket.gethostname(), settings.host]
     names.append(urlsplit(settings.url).hostname or "")
     kept = dict.fromkeys(name.lower().strip("[]") for name in names)
-    return [name for name in kept if _is_address(name) or _DNS_NAME.fullmatch(name)]
+    return [name for name in kept if _certifiable(name)]
 
 
 def issue_client_certificate(settings: Settings, csr_pem: str, device_id: str) -> tuple[str, str]:
@@ -231,15 +231,21 @@ def _name(common: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
 
 
-def _is_address(name: str) -> bool:
+def _certifiable(name: str) -> bool:
     try:
         return not ip_address(name).is_unspecified
     except ValueError:
-        return False
+        return _DNS_NAME.fullmatch(name) is not None
 
 
 def _alternative_names(names: list[str]) -> list[x509.GeneralName]:
-    return [x509.IPAddress(ip_address(n)) if _is_address(n) else x509.DNSName(n) for n in names]
+    found: list[x509.GeneralName] = []
+    for name in names:
+        try:
+            found.append(x509.IPAddress(ip_address(name)))
+        except ValueError:
+            found.append(x509.DNSName(name))
+    return found
 
 
 def _pem(certificate: x509.Certificate) -> bytes:

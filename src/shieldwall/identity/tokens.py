@@ -20,6 +20,7 @@ from shieldwall.errors import ApiError, unauthorized
 from shieldwall.identity.audiences import Audiences
 from shieldwall.identity.models import Application
 from shieldwall.identity.principal import Principal
+from shieldwall.identity.private_files import private_folder
 from shieldwall.identity.sign_in import SignIn
 from shieldwall.identity.signing_keys import SigningKeys
 from shieldwall.settings import Settings
@@ -57,7 +58,7 @@ class TokenService:
     def __init__(self, settings: Settings, database: Database) -> None:
         self.audiences = Audiences(settings)
         self.sign_in = SignIn(database)
-        self.keys = SigningKeys(settings.secrets / "token-keys")
+        self.keys = SigningKeys(private_folder(settings.secrets) / "token-keys")
         self._database = database
         self._lock = threading.Lock()
         self._verified: TTLCache[bytes, _Verified] = TTLCache(VERIFIED_LIMIT, LIFETIME)
@@ -126,19 +127,21 @@ class TokenService:
             claims = jwt.decode(token, key, algorithms=[_ALGORITHM]).claims
         except (JoseError, ValueError, TypeError):
             raise unauthorized("The signature of the access token is not valid.") from None
-        if claims.get("aud") not in self.audiences.accepted:
+        audience, authority, tenant_id, application_id = (
+            str(claims.get(name, "")) for name in ("aud", "iss", "tid", "appid")
+        )
+        if audience not in self.audiences.accepted:
             raise unauthorized("The access token is for another audience.")
-        tenant_id, application_id = claims.get("tid"), claims.get("appid")
-        if not (isinstance(tenant_id, str) and isinstance(application_id, str)):
+        if not (tenant_id and application_id):
             raise unauthorized("The access token names no tenant or application.")
-        if claims.get("iss") not in self._issuers(tenant_id):
+        if authority not in self._issuers(tenant_id):
             raise unauthorized("The access token is from another issuer.")
         expires, not_before = claims.get("exp"), claims.get("nbf")
         if not (isinstance(expires, int) and isinstance(not_before, int)):
             raise unauthorized("The access token has no times.")
         if not_before - LEEWAY > time.time():
             raise unauthorized("The access token is not yet valid.")
-        roles = frozenset(role for role in claims.get("roles", ()) if isinstance(role, str))
+        roles = frozenset(str(role) for role in claims.get("roles") or ())
         return _Verified(Principal(tenant_id, application_id, "", roles), expires)
 
     def _issuers(self, tenant_id: str) -> set[str]:
