@@ -1,0 +1,98 @@
+"""ClickHouse definitions of the hunting tables, for one node and for a cluster, from one declaration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from shieldwall.telemetry.schema import Column, Table
+
+DATABASE = "shieldwall"
+
+SERVER_COLUMNS = {
+    "TenantId": "LowCardinality(String)",
+    "IngestionTime": "DateTime64(3, 'UTC')",
+    "GroupId": "UInt64",
+}
+"""What the server puts on each row, before the documented columns."""
+
+REJECTS = "IngestRejects"
+"""Lines that agents sent and that could not be stored."""
+
+_SETTINGS = "index_granularity = 8192, fsync_after_insert = 1, fsync_part_directory = 1"
+
+
+def create_table(table: Table, days: int, cluster: str = "") -> Iterator[str]:
+    """Statements that make ``table``, its rows kept ``days`` days; spread over ``cluster`` if one is named."""
+    name = f"{table.name}_local" if cluster else table.name
+    on_cluster = f" ON CLUSTER `{cluster}`" if cluster else ""
+    time = "Timestamp" if table.is_event else "IngestionTime"
+    engine = (
+        f"ReplicatedMergeTree('/clickhouse/tables/{{shard}}/{DATABASE}/{name}', '{{replica}}')"
+        if cluster
+        else "MergeTree"
+    )
+    order = "TenantId, DeviceId, Timestamp" if table.is_event and table.has("DeviceId") else "TenantId"
+    yield (
+        f"CREATE TABLE IF NOT EXISTS {DATABASE}.{name}{on_cluster} (\n  "
+        + ",\n  ".join([*_columns(table), *_indexes(table)])
+        + f"\n) ENGINE = {engine}\nPARTITION BY toDate({time})\nORDER BY ({order})\n"
+        + f"TTL toDateTime({time}) + INTERVAL {days} DAY\nSETTINGS {_SETTINGS}"
+    )
+    if cluster:
+        yield (
+            f"CREATE TABLE IF NOT EXISTS {DATABASE}.{table.name}{on_cluster} AS {DATABASE}.{name} "
+            f"ENGINE = Distributed('{cluster}', '{DATABASE}', '{name}', cityHash64(TenantId, "
+            f"{'DeviceId' if table.has('DeviceId') else 'GroupId'}))"
+        )
+
+
+def create_rejects(days: int, cluster: str = "") -> str:
+    """The statement that makes the table of rejected lines."""
+    on_cluster = f" ON CLUSTER `{cluster}`" if cluster else ""
+    engine = (
+        f"ReplicatedMergeTree('/clickhouse/tables/all/{DATABASE}/{REJECTS}', '{{replica}}')"
+        if cluster
+        else "MergeTree"
+    )
+    return (
+        f"CREATE TABLE IF NOT EXISTS {DATABASE}.{REJECTS}{on_cluster} (\n"
+        "  TenantId LowCardinality(String), IngestionTime DateTime64(3, 'UTC'), GroupId UInt64,\n"
+        "  DeviceId String, Stream String, Sequence Int64, Line UInt32,\n"
+        "  Reason LowCardinality(String), Text String,\n"
+        "  INDEX ix_group GroupId TYPE minmax GRANULARITY 1\n"
+        f") ENGINE = {engine}\nPARTITION BY toDate(IngestionTime)\n"
+        "ORDER BY (TenantId, DeviceId, IngestionTime)\n"
+        f"TTL toDateTime(IngestionTime) + INTERVAL {days} DAY\nSETTINGS {_SETTINGS}"
+    )
+
+
+def add_columns(table: Table, present: set[str], cluster: str = "") -> Iterator[str]:
+    """Statements that bring an older table up to the declaration."""
+    on_cluster = f" ON CLUSTER `{cluster}`" if cluster else ""
+    for column in table.columns:
+        if column.name not in present:
+            for name in (f"{table.name}_local", table.name) if cluster else (table.name,):
+                yield f"ALTER TABLE {DATABASE}.{name}{on_cluster} ADD COLUMN IF NOT EXISTS {_column(column)}"
+
+
+def _columns(table: Table) -> Iterator[str]:
+    for name, kind in SERVER_COLUMNS.items():
+        yield f"`{name}` {kind} CODEC(ZSTD(1))"
+    yield from map(_column, table.columns)
+
+
+def _column(column: Column) -> str:
+    kind = column.clickhouse_type
+    codec = "Delta, ZSTD(1)" if "DateTime64" in kind and not kind.startswith("Nullable") else "ZSTD(1)"
+    return f"`{column.name}` {kind} CODEC({codec})"
+
+
+def _indexes(table: Table) -> Iterator[str]:
+    yield "INDEX ix_group GroupId TYPE minmax GRANULARITY 1"
+    for name in table.text:
+        yield (
+            f"INDEX ix_text_{name} `{name}` "
+            f"TYPE text(tokenizer = 'splitByNonAlpha', preprocessor = lower(`{name}`))"
+        )
+    for name in table.find:
+        yield f"INDEX ix_find_{name} `{name}` TYPE bloom_filter(0.01) GRANULARITY 4"

@@ -1,0 +1,271 @@
+"""Storing agents' batches: grouped, bounded, exactly once, acknowledged only when durable.
+
+A batch's rows go to ClickHouse under the id of its group. Then one transaction of the state commits the
+group's id, how far each agent's stream has come, and whatever the observers wrote. A group whose id was never
+committed is undone at the next start, and its agents, never acknowledged, send it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from sqlalchemy.orm import Session
+
+from shieldwall import log, metrics
+from shieldwall.errors import ApiError, too_many_requests
+from shieldwall.settings import Settings
+from shieldwall.state.engine import Database
+from shieldwall.telemetry import ledger
+from shieldwall.telemetry.schema import TABLES
+from shieldwall.telemetry.staging import Bounds, Stage, Verdict
+from shieldwall.telemetry.store import TelemetryStore
+from shieldwall.telemetry.unpack import too_large, unpack
+
+GROUP_BYTES = 48 << 20
+GROUP_BATCHES = 512
+RETRY_AFTER = 2
+
+logger = log.get("ingest")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one agent sent: NDJSON in ``body``, compressed as ``encoding`` says."""
+
+    tenant_id: str
+    device_id: str
+    device_name: str
+    device_group: str
+    stream: str
+    sequence: int
+    body: bytes
+    encoding: str
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A line that could not be stored."""
+
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """How a batch fared; a duplicate was stored before."""
+
+    stored: int
+    duplicate: bool
+    rejected: tuple[Rejection, ...]
+
+
+@dataclass(frozen=True)
+class StoredGroup:
+    """Rows that were just stored together: their GroupId, how many by table, and whose they are."""
+
+    id: int
+    rows: Mapping[str, int]
+    tenants: frozenset[str]
+
+
+class Observer(Protocol):
+    """Looks at each group before it is committed; runs in a worker thread."""
+
+    def observe(self, group: StoredGroup, session: Session) -> Callable[[], None] | None:
+        """Write what follows from the group into ``session``; what is returned runs after the commit."""
+
+
+@dataclass(frozen=True)
+class _Unpacked:
+    tenant_id: str
+    device_id: str
+    device_name: str
+    device_group: str
+    stream: str
+    sequence: int
+    payload: bytes
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    batch: _Unpacked
+    answer: asyncio.Future[BatchResult]
+
+
+class Ingester:
+    """Takes batches from many requests and stores them in groups."""
+
+    def __init__(self, store: TelemetryStore, database: Database, observers: Iterable[Observer] = ()) -> None:
+        self._store = store
+        self._settings: Settings = store.settings
+        self._database = database
+        self._observers = tuple(observers)
+        self._waiting: list[_Waiting] = []
+        self._arrived = asyncio.Event()
+        self._pending = 0
+        self._last_group = 0
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Undo what was stored but never committed, then begin to store."""
+        self._last_group = await asyncio.to_thread(ledger.recover, self._store, self._database)
+        self._task = asyncio.create_task(self._work())
+
+    async def stop(self) -> None:
+        """Store what is waiting, then end."""
+        if self._task is None:
+            return
+        task, self._task = self._task, None
+        self._arrived.set()
+        await task
+
+    async def submit(self, batch: Batch) -> BatchResult:
+        """Store a batch; returns when it is durable. ApiError 400, 413 or 429 when it is not taken."""
+        if self._task is None:
+            raise too_many_requests("The server is stopping.", RETRY_AFTER)
+        settings = self._settings
+        if len(batch.body) > settings.ingest_max_compressed:
+            raise too_large(settings.ingest_max_compressed)
+        if self._pending > settings.ingest_max_pending:
+            metrics.batches.labels("refused").inc()
+            raise too_many_requests("The server is behind; send the batch again.", RETRY_AFTER)
+        reserved = len(batch.body)
+        self._reserve(reserved)
+        try:
+            payload = await asyncio.to_thread(
+                unpack, batch.body, batch.encoding, settings.ingest_max_expanded
+            )
+            if payload.count(b"\n") >= settings.ingest_max_rows + 1:
+                raise too_large(settings.ingest_max_expanded)
+            self._reserve(len(payload) - reserved)
+            reserved = len(payload)
+            unpacked = _Unpacked(
+                batch.tenant_id,
+                batch.device_id,
+                batch.device_name,
+                batch.device_group,
+                batch.stream,
+                batch.sequence,
+                payload,
+            )
+            answer: asyncio.Future[BatchResult] = asyncio.get_running_loop().create_future()
+            self._waiting.append(_Waiting(unpacked, answer))
+            self._arrived.set()
+            return await answer
+        finally:
+            self._reserve(-reserved)
+
+    def _reserve(self, size: int) -> None:
+        self._pending += size
+        metrics.ingest_pending.set(self._pending)
+
+    async def _work(self) -> None:
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            while group := self._take():
+                await self._answer(group)
+            if self._task is None:
+                return
+
+    def _take(self) -> list[_Waiting]:
+        """The oldest waiting batches, up to a group's size."""
+        size = count = 0
+        for waiting in self._waiting[:GROUP_BATCHES]:
+            size += len(waiting.batch.payload)
+            if count and size > GROUP_BYTES:
+                break
+            count += 1
+        group, self._waiting = self._waiting[:count], self._waiting[count:]
+        return group
+
+    async def _answer(self, group: list[_Waiting]) -> None:
+        """Store a group and answer its requests; when it fails, each batch gets its own try."""
+        try:
+            results = await asyncio.to_thread(self._store_group, [waiting.batch for waiting in group])
+        except Exception as error:
+            logger.exception("a group was not stored", batches=len(group))
+            if len(group) > 1:
+                for waiting in group:
+                    await self._answer([waiting])
+                return
+            metrics.batches.labels("failed").inc()
+            if not group[0].answer.done():
+                refusal = ApiError(
+                    503, "InternalServerError", "The batch was not stored.", headers={"Retry-After": "5"}
+                )
+                refusal.__cause__ = error
+                group[0].answer.set_exception(refusal)
+            return
+        for waiting, result in zip(group, results, strict=True):
+            if not waiting.answer.done():
+                waiting.answer.set_result(result)
+
+    def _store_group(self, batches: Sequence[_Unpacked]) -> list[BatchResult]:
+        began = time.monotonic()
+        with self._database.system_read() as session:
+            fresh = ledger.fresh(session, batches)
+        chosen = [batch for batch, new in zip(batches, fresh, strict=True) if new]
+        verdicts = self._store_fresh(chosen) if chosen else []
+        metrics.ingest_flush.observe(time.monotonic() - began)
+        numbers = iter(range(len(chosen)))
+        return [_result(verdicts, next(numbers)) if new else _DUPLICATE for new in fresh]
+
+    def _store_fresh(self, batches: Sequence[_Unpacked]) -> list[Verdict]:
+        self._last_group = group_id = max(self._last_group + 1, time.time_ns() // 1000)
+        bounds = Bounds(self._settings.ingest_max_future, self._settings.retention_days)
+        try:
+            with self._store.writer() as client:
+                stage = Stage(client, group_id)
+                try:
+                    verdicts = stage.load(batches, bounds)
+                    rows = _count(verdicts)
+                    for name in rows:
+                        stage.store(TABLES[name])
+                    if any(verdict.reason for verdict in verdicts):
+                        stage.store_rejects()
+                finally:
+                    stage.drop()
+            group = StoredGroup(group_id, rows, frozenset(batch.tenant_id for batch in batches))
+            with self._database.system_session() as session:
+                afterwards = [observer.observe(group, session) for observer in self._observers if rows]
+                ledger.commit(session, group_id, sum(rows.values()), batches)
+        except BaseException:
+            ledger.undo(self._store, [group_id])
+            raise
+        for name, count in rows.items():
+            metrics.events.labels("stored", name).inc(count)
+        for action in afterwards:
+            if action:
+                action()
+        return verdicts
+
+
+_DUPLICATE = BatchResult(0, True, ())
+
+
+def _count(verdicts: Sequence[Verdict]) -> dict[str, int]:
+    rows: dict[str, int] = {}
+    for verdict in verdicts:
+        if not verdict.reason:
+            rows[verdict.table] = rows.get(verdict.table, 0) + verdict.count
+    return rows
+
+
+def _result(verdicts: Sequence[Verdict], batch: int) -> BatchResult:
+    mine = [verdict for verdict in verdicts if verdict.batch == batch]
+    rejected = [Rejection(line, verdict.reason) for verdict in mine for line in verdict.lines]
+    for verdict in mine:
+        metrics.events.labels("received", verdict.table or "unknown").inc(verdict.count)
+        if verdict.reason:
+            metrics.events.labels("rejected", verdict.table or "unknown").inc(verdict.count)
+    metrics.batches.labels("stored").inc()
+    return BatchResult(
+        sum(verdict.count for verdict in mine if not verdict.reason),
+        False,
+        tuple(sorted(rejected, key=lambda rejection: rejection.line)),
+    )

@@ -1,0 +1,98 @@
+"""The hunting tables as data: what `tables.yaml` declares, with the type of each column in both worlds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+
+import yaml
+
+CLICKHOUSE_TYPES = {
+    "string": "String",
+    "guid": "String",
+    "dynamic": "String",
+    "bool": "Nullable(Bool)",
+    "int": "Nullable(Int32)",
+    "long": "Nullable(Int64)",
+    "real": "Nullable(Float64)",
+    "datetime": "Nullable(DateTime64(7, 'UTC'))",
+}
+"""A Kusto string is never null; everything else may be."""
+
+FEW_VALUES = (
+    "ActionType",
+    "DeviceName",
+    "Protocol",
+    "LogonType",
+    "MachineGroup",
+    "OSPlatform",
+    "AccountDomain",
+    "InitiatingProcessAccountDomain",
+    "InitiatingProcessAccountName",
+    "InitiatingProcessIntegrityLevel",
+    "InitiatingProcessTokenElevation",
+    "ProcessIntegrityLevel",
+    "ProcessTokenElevation",
+    "LocalIPType",
+    "RemoteIPType",
+)
+"""Columns kept as dictionaries: smaller and faster wherever values repeat."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its documented name and Kusto type."""
+
+    name: str
+    kusto_type: str
+
+    @property
+    def clickhouse_type(self) -> str:
+        if self.name == "Timestamp":
+            return "DateTime64(7, 'UTC')"
+        if self.name == "DeviceId" or (self.kusto_type == "string" and self.name in FEW_VALUES):
+            return "LowCardinality(String)"
+        return CLICKHOUSE_TYPES[self.kusto_type]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One hunting table. ``text`` columns are searched by term, ``find`` columns by exact value."""
+
+    name: str
+    columns: tuple[Column, ...]
+    text: tuple[str, ...]
+    find: tuple[str, ...]
+
+    @property
+    def is_event(self) -> bool:
+        """Whether rows happen at a time; agents send only to these."""
+        return any(column.name == "Timestamp" for column in self.columns)
+
+    def has(self, column: str) -> bool:
+        return any(found.name == column for found in self.columns)
+
+
+@cache
+def load_tables() -> Mapping[str, Table]:
+    """Every declared table by name."""
+    text = Path(__file__).with_name("tables.yaml").read_text()
+    return MappingProxyType({name: _table(name, entry) for name, entry in yaml.safe_load(text).items()})
+
+
+def _table(name: str, entry: dict[str, str]) -> Table:
+    columns = tuple(
+        Column(words[0], words[1] if len(words) > 1 else "string")
+        for words in (part.split() for part in entry["columns"].split(","))
+    )
+    return Table(name, columns, _names(entry.get("text")), _names(entry.get("find")))
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",")) if text else ()
+
+
+TABLES = load_tables()

@@ -1,0 +1,205 @@
+"""From raw lines to typed columns, inside ClickHouse: no event becomes a Python object on the way.
+
+A group's batches are staged as one row each, split into lines with a verdict on every line, and the good
+lines of each table are inserted with one statement. On 100,000 process events of 1 kB, two cores: splitting
+and judging 0.2 s, extracting 70 typed columns 0.2 s; the row-wise JSONEachRow reader takes about as long but
+cannot judge lines singly, and pyarrow's JSON reader takes 0.5 s before it has stored anything.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from clickhouse_connect.driver.client import Client
+
+from shieldwall.telemetry.ddl import DATABASE, REJECTS
+from shieldwall.telemetry.schema import TABLES, Column, Table
+
+EVENT_TABLES = tuple(sorted(name for name, table in TABLES.items() if table.is_event))
+REJECTS_SHOWN = 1000
+"""Most rejected lines whose numbers are told to the agent for one batch; the dead letters have them all."""
+
+
+_JSON_TYPES = {
+    "bool": "Nullable(Bool)",
+    "int": "Nullable(Int32)",
+    "long": "Nullable(Int64)",
+    "real": "Nullable(Float64)",
+}
+
+
+class Staged(Protocol):
+    """What staging needs to know of a batch; ``payload`` is its expanded body."""
+
+    tenant_id: str
+    device_id: str
+    device_name: str
+    device_group: str
+    stream: str
+    sequence: int
+    payload: bytes
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Lines of one batch that fared alike: stored in ``table``, or rejected for ``reason``."""
+
+    batch: int
+    table: str
+    reason: str
+    count: int
+    lines: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Which event times are believed: seconds ahead of now, and days back."""
+
+    future_seconds: int
+    past_days: int
+
+
+class Stage:
+    """Scratch tables of one group; ``drop`` them when the group is stored."""
+
+    def __init__(self, client: Client, group_id: int) -> None:
+        self._client = client
+        self._group_id = group_id
+        self._batches = f"{DATABASE}.stage_batches_{group_id}"
+        self._lines = f"{DATABASE}.stage_lines_{group_id}"
+
+    def load(self, batches: Sequence[Staged], bounds: Bounds) -> list[Verdict]:
+        """Stage the batches and judge each of their lines."""
+        client = self._client
+        client.command(
+            f"CREATE TABLE {self._batches} (batch UInt32, tenant String, device String, name String, "
+            "device_group String, stream String, sequence Int64, payload String) ENGINE = Memory"
+        )
+        client.raw_insert(self._batches, insert_block=b"".join(_rows(batches)), fmt="RowBinary")
+        client.command(
+            f"CREATE TABLE {self._lines} (batch UInt32, line_no UInt32, table LowCardinality(String), "
+            "reason LowCardinality(String), extra Bool, line String) ENGINE = Memory"
+        )
+        client.command(f"INSERT INTO {self._lines} {_judged(self._batches, bounds)}")
+        found = client.query(
+            f"SELECT batch, table, reason, count(), groupArray({REJECTS_SHOWN})(line_no) "
+            f"FROM (SELECT * FROM {self._lines} ORDER BY batch, line_no) GROUP BY batch, table, reason"
+        )
+        return [
+            Verdict(batch, table, reason, count, tuple(lines) if reason else ())
+            for batch, table, reason, count, lines in found.result_rows
+        ]
+
+    def store(self, table: Table) -> None:
+        """Insert the good lines of ``table`` under this group's id."""
+        names = ", ".join(f"`{column.name}`" for column in table.columns)
+        values = ",\n  ".join(_value(column, table) for column in table.columns)
+        self._client.command(
+            f"INSERT INTO {DATABASE}.{table.name} (TenantId, IngestionTime, GroupId, {names})\n"
+            f"SELECT b.tenant, now64(3), {self._group_id}, {values}\n"
+            f"FROM (SELECT batch, extra, line, JSONExtract(line, '{_tuple(table)}') AS j "
+            f"FROM {self._lines} WHERE table = '{table.name}' AND reason = '') AS l\n"
+            f"JOIN (SELECT * EXCEPT payload FROM {self._batches}) AS b ON l.batch = b.batch"
+        )
+
+    def store_rejects(self) -> None:
+        """Keep the rejected lines with their reasons."""
+        self._client.command(
+            f"INSERT INTO {DATABASE}.{REJECTS} "
+            f"SELECT b.tenant, now64(3), {self._group_id}, b.device, b.stream, b.sequence, "
+            f"l.line_no, l.reason, substring(l.line, 1, 4096) "
+            f"FROM (SELECT * FROM {self._lines} WHERE reason != '') AS l "
+            f"JOIN (SELECT * EXCEPT payload FROM {self._batches}) AS b ON l.batch = b.batch"
+        )
+
+    def drop(self) -> None:
+        for name in (self._batches, self._lines):
+            self._client.command(f"DROP TABLE IF EXISTS {name}")
+
+
+def _rows(batches: Sequence[Staged]) -> Iterator[bytes]:
+    """The batches in ClickHouse's RowBinary format."""
+    for number, batch in enumerate(batches):
+        yield struct.pack("<I", number)
+        for text in (batch.tenant_id, batch.device_id, batch.device_name, batch.device_group, batch.stream):
+            yield from _binary(text.encode())
+        yield struct.pack("<q", batch.sequence)
+        yield from _binary(batch.payload)
+
+
+def _binary(value: bytes) -> Iterator[bytes]:
+    size = len(value)
+    prefix = bytearray()
+    while size > 0x7F:
+        prefix.append(size & 0x7F | 0x80)
+        size >>= 7
+    prefix.append(size)
+    yield bytes(prefix)
+    yield value
+
+
+def _judged(batches: str, bounds: Bounds) -> str:
+    """Each line with its table, why it is rejected if it is, and whether it has keys of no column."""
+    tables = _in(EVENT_TABLES)
+    known = ", ".join(
+        f"table = '{name}', arrayExists(k -> k NOT IN {_in(_keys(TABLES[name]))}, keys)"
+        for name in EVENT_TABLES
+    )
+    return (
+        "SELECT batch, line_no, if(table IN " + tables + ", table, '') AS table, "
+        "multiIf("
+        "NOT isValidJSON(line) OR JSONType(line) != 'Object', 'not a JSON object', "
+        "table = '', 'Table is not a hunting table that agents send', "
+        "isNull(time), 'Timestamp is missing or not a time', "
+        f"time > now64(7) + {bounds.future_seconds}, 'Timestamp lies in the future', "
+        f"time < now64(7) - INTERVAL {bounds.past_days} DAY, 'Timestamp is older than what is kept', "
+        "'') AS reason, "
+        f"multiIf({known}, false) AS extra, line "
+        "FROM (SELECT batch, line_no, line, JSONExtractKeys(line) AS keys, "
+        "JSONExtract(line, 'Tuple(`Table` String, `Timestamp` String)') AS head, "
+        "head.1 AS table, parseDateTime64BestEffortOrNull(head.2, 7, 'UTC') AS time "
+        f"FROM {batches} ARRAY JOIN splitByChar('\\n', payload) AS line, "
+        "arrayEnumerate(splitByChar('\\n', payload)) AS line_no WHERE notEmpty(trim(line)))"
+    )
+
+
+def _keys(table: Table) -> tuple[str, ...]:
+    return ("Table", "TenantId", "IngestionTime", "GroupId", *(column.name for column in table.columns))
+
+
+def _in(names: Sequence[str]) -> str:
+    return "(" + ", ".join(f"'{name}'" for name in names) + ")"
+
+
+def _tuple(table: Table) -> str:
+    return (
+        "Tuple("
+        + ", ".join(
+            f"`{column.name}` {_JSON_TYPES.get(column.kusto_type, 'String')}" for column in table.columns
+        )
+        + ")"
+    )
+
+
+def _value(column: Column, table: Table) -> str:
+    if column.name == "DeviceId":
+        return "b.device"
+    if column.name == "DeviceName":
+        return "b.name"
+    if column.name == "MachineGroup":
+        return "b.device_group"
+    if column.kusto_type == "datetime":
+        return f"parseDateTime64BestEffortOrNull(l.j.`{column.name}`, 7, 'UTC')"
+    if column.name == "AdditionalFields":
+        keys = _in(_keys(table))
+        return (
+            "if(l.extra, JSONMergePatch(if(isValidJSON(l.j.`AdditionalFields`) AND "
+            "JSONType(l.j.`AdditionalFields`) = 'Object', l.j.`AdditionalFields`, '{}'), "
+            "concat('{', arrayStringConcat(arrayMap(p -> concat(toJSONString(p.1), ':', p.2), "
+            f"arrayFilter(p -> p.1 NOT IN {keys}, JSONExtractKeysAndValuesRaw(l.line))), ','), '}}')), "
+            "l.j.`AdditionalFields`)"
+        )
+    return f"l.j.`{column.name}`"

@@ -1,0 +1,198 @@
+"""The telemetry in ClickHouse: embedded by default, a server by URL, the same SQL on both."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import unquote, urlsplit
+from uuid import UUID
+
+import clickhouse_connect
+from clickhouse_connect.driver.client import Client
+
+from shieldwall.settings import Settings
+from shieldwall.telemetry import ddl
+from shieldwall.telemetry.schema import TABLES
+
+READERS = 4
+WRITERS = 2
+QUERY_SECONDS = 200
+RESULT_ROWS = 100_000
+
+_EMBEDDED_OPTIONS = {
+    "mark_cache_size": 64 << 20,
+    "index_mark_cache_size": 32 << 20,
+    "primary_index_cache_size": 64 << 20,
+    "uncompressed_cache_size": 0,
+    "text_index_tokens_cache_size": 32 << 20,
+    "text_index_header_cache_size": 16 << 20,
+    "text_index_postings_cache_size": 64 << 20,
+    "query_condition_cache_size": 16 << 20,
+    "max_thread_pool_size": 200,
+    "background_pool_size": 2,
+}
+
+
+class TelemetryStore:
+    """Reads are for one tenant unless they say ``system``; writes carry the tenant on each row."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._readers = _Pool(lambda: _client(settings), READERS)
+        self._writers = _Pool(lambda: _client(settings), WRITERS)
+
+    @classmethod
+    def open(cls, settings: Settings) -> TelemetryStore:
+        """Connect, and make or bring up to date every table."""
+        store = cls(settings)
+        store._prepare()
+        return store
+
+    def close(self) -> None:
+        self._readers.close()
+        self._writers.close()
+
+    def query(
+        self, tenant_id: str, sql: str, parameters: Mapping[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
+        """Rows of ``tenant_id`` only: the engine filters each hunting table that ``sql`` reads.
+
+        ``sql`` is our own text; values go in as ``{name:Type}`` parameters.
+        """
+        tenant = str(UUID(tenant_id))
+        filters = ", ".join(f"'{ddl.DATABASE}.{name}': 'TenantId = \\'{tenant}\\''" for name in TABLES)
+        return self._read(sql, parameters, {"additional_table_filters": f"{{{filters}}}"})
+
+    def system_query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Rows of all tenants, for the server's own work, never with a user's query."""
+        return self._read(sql, parameters, {})
+
+    @contextmanager
+    def writer(self) -> Iterator[Client]:
+        """A client that may write, for work of several statements."""
+        with self._writers.client() as client:
+            yield client
+
+    def drop_scratch_tables(self) -> None:
+        """Remove what a stopped process left of groups it was storing."""
+        for row in self.system_query(
+            "SELECT name FROM system.tables "
+            "WHERE database = {database:String} AND startsWith(name, 'stage_')",
+            {"database": ddl.DATABASE},
+        ):
+            self.command(f"DROP TABLE IF EXISTS {ddl.DATABASE}.{row['name']}")
+
+    def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
+        """Run a statement that changes something."""
+        with self._writers.client() as client:
+            client.command(sql, parameters=dict(parameters or {}))
+
+    def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Insert few rows given as Python values."""
+        with self._writers.client() as client:
+            client.insert(table, rows, column_names=columns, database=ddl.DATABASE)
+
+    def insert_rows(self, table: str, tenant_id: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Store rows that the server itself made, such as device reports."""
+        made = [dict(row) for row in rows]
+        names = sorted({name for row in made for name in row})
+        known = {column.name: column for column in TABLES[table].columns}
+        if unknown := set(names) - set(known):
+            raise ValueError(f"{table} has no column {', '.join(sorted(unknown))}")
+        empty = {name: "" if "String" in known[name].clickhouse_type else None for name in names}
+        stamp = datetime.now(UTC)
+        self.insert(
+            table,
+            ["TenantId", "IngestionTime", "GroupId", *names],
+            [[tenant_id, stamp, 0, *(row.get(name, empty[name]) for name in names)] for row in made],
+        )
+
+    def _read(
+        self, sql: str, parameters: Mapping[str, Any] | None, extra: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
+        settings = {
+            "max_execution_time": QUERY_SECONDS,
+            "max_result_rows": RESULT_ROWS,
+            "result_overflow_mode": "throw",
+            **extra,
+        }
+        with self._readers.client() as client:
+            found = client.query(sql, parameters=dict(parameters or {}), settings=settings)
+            return list(found.named_results())
+
+    def _prepare(self) -> None:
+        cluster = self.settings.clickhouse_cluster
+        with self._writers.client() as client:
+            present: dict[str, set[str]] = {}
+            listed = client.query(
+                "SELECT table, name FROM system.columns WHERE database = {database:String}",
+                parameters={"database": ddl.DATABASE},
+            )
+            for table, column in listed.result_rows:
+                present.setdefault(table, set()).add(column)
+            for table in TABLES.values():
+                statements = (
+                    ddl.add_columns(table, present[table.name], cluster)
+                    if table.name in present
+                    else ddl.create_table(table, self.settings.retention_days, cluster)
+                )
+                for statement in statements:
+                    client.command(statement)
+            client.command(ddl.create_rejects(self.settings.retention_days, cluster))
+
+
+class _Pool:
+    """Clients lent one at a time: each runs one query at once."""
+
+    def __init__(self, make: Any, size: int) -> None:
+        self._make = make
+        self._free: list[Client] = []
+        self._slots = threading.BoundedSemaphore(size)
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def client(self) -> Iterator[Client]:
+        with self._slots:
+            with self._lock:
+                client = self._free.pop() if self._free else None
+            client = client or self._make()
+            try:
+                yield client
+            finally:
+                with self._lock:
+                    self._free.append(client)
+
+    def close(self) -> None:
+        with self._lock:
+            for client in self._free:
+                client.close()
+            self._free.clear()
+
+
+def _client(settings: Settings) -> Client:
+    common = {
+        "max_threads": settings.telemetry_threads,
+        "max_memory_usage": settings.telemetry_memory // 2,
+        "date_time_input_format": "best_effort",
+    }
+    if settings.clickhouse_url:
+        url = urlsplit(settings.clickhouse_url)
+        client = clickhouse_connect.get_client(
+            host=url.hostname or "localhost",
+            port=url.port or 8123,
+            username=unquote(url.username or "default"),
+            password=unquote(url.password or ""),
+            secure=url.scheme in ("clickhouses", "https"),
+            settings=common,
+        )
+    else:
+        options = {**_EMBEDDED_OPTIONS, "max_server_memory_usage": settings.telemetry_memory}
+        client = clickhouse_connect.get_client(
+            interface="chdb", path=str(settings.data / "telemetry"), settings=common, chdb_options=options
+        )
+    client.command(f"CREATE DATABASE IF NOT EXISTS {ddl.DATABASE}")
+    client.database = ddl.DATABASE
+    return client
