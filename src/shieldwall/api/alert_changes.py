@@ -1,0 +1,57 @@
+"""Changing alerts as analysts and playbooks do: one transaction, no change of another lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from shieldwall.alerts.models import Alert, AlertComment
+from shieldwall.api.bodies import Body
+from shieldwall.errors import not_found
+from shieldwall.identity import audit
+from shieldwall.identity.principal import Principal
+from shieldwall.times import now
+
+_COLUMNS = {
+    "status": "status",
+    "assignedTo": "assigned_to",
+    "classification": "classification",
+    "determination": "determination",
+}
+
+
+def update_alerts(session: Session, principal: Principal, identifiers: Sequence[str], change: Body) -> None:
+    """Apply the properties of ``change`` to alerts; ApiError 404 for an unknown one, then none is changed."""
+    # Locked in one order, so that two batches never wait for each other.
+    locked = select(Alert).where(Alert.id.in_(identifiers)).order_by(Alert.id).with_for_update()
+    rows = {row.id: row for row in session.scalars(locked)}
+    for identifier in identifiers:
+        if identifier not in rows:
+            raise not_found("Alert", identifier[:100])
+    for row in rows.values():
+        _apply(row, principal, change)
+        detail = {name: value for name, value in change.items() if name != "comment"}
+        audit.record(session, principal, "alert.update", row.id, detail=detail)
+
+
+def _apply(row: Alert, principal: Principal, change: Body) -> None:
+    moment = now()
+    for name, column in _COLUMNS.items():
+        if name in change:
+            setattr(row, column, change[name])
+    if row.status != "Resolved":
+        row.resolved_time = None
+    elif row.resolved_time is None:
+        row.resolved_time = moment
+    if change.get("comment"):
+        row.comments.append(
+            AlertComment(
+                tenant_id=row.tenant_id,
+                comment=change["comment"],
+                created_by=principal.name or principal.application_id,
+                created_time=moment,
+            )
+        )
+    row.last_update_time = moment

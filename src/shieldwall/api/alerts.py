@@ -1,0 +1,165 @@
+"""Alerts: list, get, change, and what belongs to one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import Depends, Request
+from starlette.responses import Response
+
+from shieldwall.alerts.models import Evidence
+from shieldwall.api import answers, sets, shapes
+from shieldwall.api.access import requires, services_of
+from shieldwall.api.alert_changes import update_alerts
+from shieldwall.api.alert_pages import alert_count, alert_page
+from shieldwall.api.bodies import Body, Parameter, Shape, choices, invalid_body
+from shieldwall.api.lookup import find_alert, find_device
+from shieldwall.api.routing import router as new_router
+from shieldwall.errors import ApiError, missing_parameter, not_found
+from shieldwall.identity.principal import Principal
+
+router = new_router("Alerts")
+
+BATCH_LIMIT = 500
+
+Reader = Annotated[Principal, Depends(requires("Alert.Read.All", "Alert.ReadWrite.All"))]
+Writer = Annotated[Principal, Depends(requires("Alert.ReadWrite.All"))]
+
+# Pages of the documentation spell some values differently; all are understood, the newest is kept.
+_CHANGES = (
+    Parameter("status", choices=choices("New", "InProgress", "Resolved")),
+    Parameter("assignedTo", limit=200),
+    Parameter(
+        "classification",
+        choices=choices(*sets.CLASSIFICATIONS)
+        | {"informational, expected activity": "InformationalExpectedActivity"},
+    ),
+    Parameter(
+        "determination",
+        choices=choices(
+            *sets.DETERMINATIONS,
+            ConfirmedUserActivity="ConfirmedActivity",
+            Clean="NotMalicious",
+            CompromisedAccount="CompromisedUser",
+            NoEnoughDataToValidate="InsufficientData",
+            NotEnoughDataToValidate="InsufficientData",
+        ),
+    ),
+    Parameter("comment"),
+)
+CHANGE = Shape(*_CHANGES)
+BATCH_CHANGE = Shape(Parameter("alertIds", required=True, many=True, limit=80), *_CHANGES)
+
+
+@router.get("/api/alerts", summary="List alerts")
+def list_alerts(request: Request, principal: Reader) -> Response:
+    """Newest first. OData options apply; `$expand=evidence` adds the evidence."""
+    return alert_page(request, principal)
+
+
+@router.get("/api/alerts/$count", summary="Count alerts")
+def count_alerts(request: Request, principal: Reader) -> Response:
+    return alert_count(request, principal)
+
+
+@router.get("/api/alerts/{alert_id}", summary="Get an alert")
+def get_alert(alert_id: str, request: Request, principal: Reader) -> Response:
+    """One alert with its evidence."""
+    with services_of(request).database.read(principal.tenant_id) as session:
+        row, evidence = find_alert(session, alert_id)
+        return answers.entity(request, "Alerts", shapes.alert(row, evidence))
+
+
+@router.patch("/api/alerts/{alert_id}", summary="Update an alert")
+def patch_alert(
+    alert_id: str, request: Request, principal: Writer, body: Annotated[Body, Depends(CHANGE)]
+) -> Response:
+    """Change status, assignedTo, classification or determination, or add a comment; the rest stays."""
+    if not body:
+        raise invalid_body("The request body changes nothing.")
+    services = services_of(request)
+    with services.database.session(principal.tenant_id) as session:
+        update_alerts(session, principal, [alert_id], body)
+    return get_alert(alert_id, request, principal)
+
+
+@router.post("/api/alerts/batchUpdate", summary="Update many alerts")
+def update_batch(
+    request: Request, principal: Writer, body: Annotated[Body, Depends(BATCH_CHANGE)]
+) -> Response:
+    """Change up to 500 alerts alike, all of them or none. The answer is empty."""
+    identifiers = list(dict.fromkeys(body.pop("alertIds")))
+    if not identifiers:
+        raise missing_parameter("alertIds")
+    if len(identifiers) > BATCH_LIMIT:
+        raise ApiError(
+            400,
+            "MaximumBatchSizeExceeded",
+            f"The batch has {len(identifiers)} alerts; at most {BATCH_LIMIT} are allowed.",
+        )
+    if not body:
+        raise invalid_body("The request body changes nothing.")
+    with services_of(request).database.session(principal.tenant_id) as session:
+        update_alerts(session, principal, identifiers, body)
+    return answers.nothing(200)
+
+
+@router.get("/api/alerts/{alert_id}/domains", summary="Domains of an alert")
+def domains(
+    alert_id: str, request: Request, principal: Annotated[Principal, Depends(requires("URL.Read.All"))]
+) -> Response:
+    hosts = [{"host": host} for host in shapes.hosts(_evidence(request, principal, alert_id))]
+    return answers.collection(request, "Domains", hosts)
+
+
+@router.get("/api/alerts/{alert_id}/files", summary="Files of an alert")
+def files(
+    alert_id: str, request: Request, principal: Annotated[Principal, Depends(requires("File.Read.All"))]
+) -> Response:
+    """Each file of the evidence once; what only the file itself could tell is null."""
+    found: dict[str, Evidence] = {}
+    for row in _evidence(request, principal, alert_id):
+        if row.entity_type in ("File", "Process") and row.sha1:
+            known = found.get(row.sha1)
+            if known is None or (known.sha256 is None and row.sha256):
+                found[row.sha1] = row
+    return answers.collection(request, "Files", [shapes.file(row) for row in found.values()])
+
+
+@router.get("/api/alerts/{alert_id}/ips", summary="Addresses of an alert")
+def addresses(
+    alert_id: str, request: Request, principal: Annotated[Principal, Depends(requires("Ip.Read.All"))]
+) -> Response:
+    rows = _evidence(request, principal, alert_id)
+    found = dict.fromkeys(row.ip_address for row in rows if row.ip_address)
+    return answers.collection(request, "Ips", [{"id": address} for address in found])
+
+
+@router.get("/api/alerts/{alert_id}/machine", summary="Device of an alert")
+def machine(
+    alert_id: str,
+    request: Request,
+    principal: Annotated[Principal, Depends(requires("Machine.Read.All", "Machine.ReadWrite.All"))],
+) -> Response:
+    with services_of(request).database.read(principal.tenant_id) as session:
+        row, _ = find_alert(session, alert_id)
+        device = find_device(session, row.machine_id or "")
+        return answers.entity(request, "Machines", shapes.machine(device))
+
+
+@router.get("/api/alerts/{alert_id}/user", summary="User of an alert")
+def user(
+    alert_id: str, request: Request, principal: Annotated[Principal, Depends(requires("User.Read.All"))]
+) -> Response:
+    with services_of(request).database.read(principal.tenant_id) as session:
+        row, evidence = find_alert(session, alert_id)
+        found = shapes.user(row, evidence)
+    if found is None:
+        raise not_found("User of alert", alert_id)
+    return answers.entity(request, "Users", found)
+
+
+def _evidence(request: Request, principal: Principal, alert_id: str) -> Sequence[Evidence]:
+    with services_of(request).database.read(principal.tenant_id) as session:
+        return find_alert(session, alert_id)[1]

@@ -1,0 +1,84 @@
+"""The HTTP application of the API: its routes behind one front, and every refusal in the documented shape."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from shieldwall.api import (
+    alerts,
+    answers,
+    docs,
+    downloads,
+    incidents,
+    indicators,
+    machine_actions,
+    machines,
+    oauth,
+)
+from shieldwall.api.access import requires
+from shieldwall.api.bodies import invalid_body
+from shieldwall.api.front import Front
+from shieldwall.api.paths import Paths
+from shieldwall.errors import ApiError
+
+if TYPE_CHECKING:
+    from shieldwall.services import Services
+
+MODULES = (alerts, machines, machine_actions, indicators, incidents, downloads, docs, oauth)
+
+_STATUS_CODES = {404: "NotFound", 413: "RequestEntityTooLarge"}
+_SETS = ("Alerts", "Machines", "MachineActions", "Indicators", "Incidents")
+
+
+def create_api(services: Services) -> FastAPI:
+    """All routes for clients over ``services``."""
+    app = FastAPI(
+        title="Shieldwall",
+        version=version("shieldwall"),
+        description="Endpoint detection and response that speaks the Microsoft Defender for Endpoint API.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        redirect_slashes=False,
+    )
+    app.state.services = services
+    app.get("/api", summary="List the collections", tags=["Service"])(service_document)
+    for module in MODULES:
+        app.include_router(module.router)
+    paths = Paths([*app.routes, *(route for module in MODULES for route in module.router.routes)])
+    app.add_middleware(Front, paths=lambda: paths)
+    app.add_exception_handler(ApiError, _api_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    return app
+
+
+def service_document(request: Request, _: object = Depends(requires())) -> Response:
+    """The collections of this service, which clients also read to see whether it answers."""
+    sets = [{"name": name, "kind": "EntitySet", "url": name} for name in _SETS]
+    return answers.json({"@odata.context": answers.context_url(request, "")[:-1], "value": sets})
+
+
+async def _api_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return answers.error(error)
+
+
+async def _http_error(_request: Request, error: Exception) -> Response:
+    """What the router itself refuses. A wrong method answers nothing but the ``Allow`` header."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        return Response(status_code=405, headers=error.headers)
+    code = _STATUS_CODES.get(error.status_code, "BadRequest")
+    message = "There is nothing at this path." if error.status_code == 404 else str(error.detail)
+    return answers.error(ApiError(error.status_code, code, message))
+
+
+async def _validation_error(_request: Request, _error: Exception) -> Response:
+    return answers.error(invalid_body())

@@ -1,0 +1,86 @@
+"""What stands before every route: one spelling of paths, a last catch of errors, headers, counts, the log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from urllib.parse import quote
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shieldwall import log, metrics
+from shieldwall.api import answers
+from shieldwall.api.paths import Paths
+from shieldwall.errors import ApiError
+
+logger = log.get("api")
+
+_HEADERS = {
+    "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
+    "X-Content-Type-Options": "nosniff",
+    "Vary": "Accept-Encoding",
+}
+_UNKNOWN = "unknown"
+
+
+class Front:
+    """ASGI middleware around all routes of the API."""
+
+    def __init__(self, app: ASGIApp, paths: Callable[[], Paths]) -> None:
+        self._app = app
+        self._paths = paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path, template, methods = self._paths().locate(scope["path"])
+        scope["path"], scope["raw_path"] = path, quote(path).encode()
+        scope.setdefault("state", {})
+        started, status = time.perf_counter(), 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                for name, content in _HEADERS.items():
+                    headers.setdefault(name, content)
+                if path.startswith("/api"):
+                    headers.setdefault("Cache-Control", "no-store")
+                if status == 405 and methods:
+                    headers["Allow"] = ", ".join(methods)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, answer)
+        except Exception:
+            logger.exception("request failed", route=template, method=scope["method"])
+            if status:
+                raise
+            problem = ApiError(
+                500, "InternalServerError", "The service could not process the request; try again."
+            )
+            await answers.error(problem)(scope, receive, answer)
+        finally:
+            self._note(scope, template or _UNKNOWN, status, time.perf_counter() - started)
+
+    def _note(self, scope: Scope, route: str, status: int, seconds: float) -> None:
+        """Count the request and log it, without its query, which may hold what nobody should read."""
+        metrics.requests.labels(route, status).inc()
+        metrics.request_seconds.labels(route).observe(seconds)
+        principal = scope["state"].get("principal")
+        client = scope.get("client")
+        logger.info(
+            "request",
+            method=scope["method"],
+            route=route,
+            status=status,
+            milliseconds=round(seconds * 1000, 1),
+            client=client[0] if client else None,
+            tenant=principal.tenant_id if principal else None,
+            application=principal.application_id if principal else None,
+            agent=Request(scope).headers.get("user-agent", "")[:100],
+        )
