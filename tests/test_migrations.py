@@ -10,9 +10,11 @@ from uuid import uuid4
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, create_engine, inspect, text
+from sqlalchemy import Engine, String, create_engine, inspect, text
 
+from shieldwall.identity.applications import create_application, create_tenant
 from shieldwall.identity.models import Tenant
 from shieldwall.state.engine import Base, Database
 from shieldwall.state.migrate import SchemaTooNewError, _exclusive, upgrade
@@ -101,6 +103,19 @@ def test_a_state_of_a_newer_version_is_refused(empty: Database) -> None:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(SchemaTooNewError, match="9999"):
         upgrade(empty.engine)
+
+
+def test_a_table_made_anew_keeps_what_refers_to_it(empty: Database) -> None:
+    """How SQLite changes a table; with its foreign keys on, that would delete the secrets."""
+    empty.migrate()
+    tenant = create_tenant(empty, "contoso.com")
+    create_application(empty, tenant.id, "playbook", ["Machine.Scan"])
+    with _exclusive(empty.engine) as connection:
+        operations = Operations(MigrationContext.configure(connection))
+        with operations.batch_alter_table("applications") as batch:
+            batch.alter_column("name", type_=String(300))
+    with empty.engine.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM application_secrets")) == 1
 
 
 def test_foreign_keys_hold_again_after_a_migration(tmp_path: Path) -> None:

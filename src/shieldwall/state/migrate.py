@@ -25,14 +25,16 @@ class SchemaTooNewError(RuntimeError):
 
 
 def upgrade(engine: Engine) -> None:
-    """Apply the missing revisions in one transaction; servers that start at once take turns."""
+    """Apply the missing revisions in one transaction; servers that start at once take turns.
+
+    SchemaTooNewError: the state is of a newer version of the server.
+    """
+    with engine.connect() as connection:
+        if not _missing(connection):
+            return
     with _exclusive(engine) as connection:
-        settings = configuration(connection)
-        known = {script.revision for script in ScriptDirectory.from_config(settings).walk_revisions()}
-        found = _revision(connection)
-        if found is not None and found not in known:
-            raise SchemaTooNewError(f"the state has revision {found}, which this version does not know")
-        command.upgrade(settings, "head")
+        if _missing(connection):
+            command.upgrade(configuration(connection), "head")
 
 
 def configuration(connection: Connection) -> Config:
@@ -75,8 +77,12 @@ def _foreign_keys(connection: Connection, *, on: bool) -> None:
     )
 
 
-def _revision(connection: Connection) -> str | None:
-    if not connection.dialect.has_table(connection, "alembic_version"):
-        return None
-    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
-    return found
+def _missing(connection: Connection) -> bool:
+    """Whether there are revisions to apply."""
+    scripts = ScriptDirectory(str(FOLDER))
+    found: str | None = None
+    if connection.dialect.has_table(connection, "alembic_version"):
+        found = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    if found is not None and found not in {script.revision for script in scripts.walk_revisions()}:
+        raise SchemaTooNewError(f"the state has revision {found}, which this version does not know")
+    return found != scripts.get_current_head()
