@@ -51,11 +51,14 @@ def trusted(peer: socket.socket) -> bool:
     return uid in (0, os.geteuid())
 
 
-def ask(folder: Path, request: dict[str, Any], timeout: float = 5.0) -> dict[str, Any]:
-    """One question to the supervisor. Raises OSError when no agent runs on this state folder."""
-    with connect(folder, CONTROL, timeout) as client:
+def ask(folder: Path, name: str, request: dict[str, Any], timeout: float = 5.0) -> dict[str, Any]:
+    """One question to the process that listens on `name`. Raises OSError when there is none, or no answer."""
+    with connect(folder, name, timeout) as client:
         client.send(json.dumps(request).encode())
-        answer: dict[str, Any] = json.loads(client.recv(LARGEST_MESSAGE))
+        message = client.recv(LARGEST_MESSAGE)
+        if not message:
+            raise ConnectionResetError(f"{folder / name} gave no answer")
+        answer: dict[str, Any] = json.loads(message)
         return answer
 
 

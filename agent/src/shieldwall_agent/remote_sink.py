@@ -10,7 +10,8 @@ import threading
 from pathlib import Path
 
 from shieldwall_agent import ipc
-from shieldwall_agent.events import Event, Sink, encode_line, events_lost, timestamp
+from shieldwall_agent.events import Event, encode_line, events_lost, timestamp
+from shieldwall_agent.known_files import KnownFiles
 
 MOST_WAITING = 10_000  # events, while the sensor process is being restarted
 RETRY_SECONDS = 0.5
@@ -84,10 +85,13 @@ class RemoteSink:
 
 
 class EventServer:
-    """Takes other processes' events into the sink of this one, in a thread of its own."""
+    """Takes other processes' events into the files' sink of this one, in a thread of its own.
 
-    def __init__(self, folder: Path, sink: Sink) -> None:
-        self._sink = sink
+    A message `{"ask": "paths", "sha1": ...}` instead of an event is answered by `{"paths": [...]}`.
+    """
+
+    def __init__(self, folder: Path, files: KnownFiles) -> None:
+        self._files = files
         self._selector = selectors.DefaultSelector()
         self._selector.register(ipc.listen(folder, ipc.EVENTS), selectors.EVENT_READ, None)
         threading.Thread(target=self._run, name="event-server", daemon=True).start()
@@ -125,5 +129,18 @@ class EventServer:
             return
         with contextlib.suppress(ValueError):
             event = json.loads(message)
-            if isinstance(event, dict):
-                self._sink.emit(event)
+            if isinstance(event, dict) and event.get("ask") == "paths":
+                self._answer(peer, str(event.get("sha1")))
+            elif isinstance(event, dict):
+                self._files.emit(event)
+
+    def _answer(self, peer: socket.socket, sha1: str) -> None:
+        with contextlib.suppress(OSError):
+            peer.send(json.dumps({"paths": self._files.paths(sha1)}).encode())
+
+
+def paths_of(folder: Path, sha1: str) -> list[str]:
+    """Where the sensor process knows copies of a file; empty when it cannot be asked."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return list(ipc.ask(folder, ipc.EVENTS, {"ask": "paths", "sha1": sha1})["paths"])
+    return []

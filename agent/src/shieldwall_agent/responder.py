@@ -87,7 +87,7 @@ def _own_report(state: State, health: dict[str, Any]) -> dict[str, Any]:
     """The part of the device report that only the agent's processes know."""
     sensor: dict[str, Any] = {}
     with contextlib.suppress(OSError, ValueError, KeyError):
-        sensor = ipc.ask(state.folder, {"ask": "status"})["processes"]["sensor"]
+        sensor = ipc.ask(state.folder, ipc.CONTROL, {"ask": "status"})["processes"]["sensor"]
     return {
         "sensors": sensor.get("sensors", {}),
         "isolated": health["isolated"],

@@ -1,18 +1,24 @@
 """The process of all telemetry: sensors, the other processes' events, and the spool that they end up in."""
 
 import contextlib
+import logging
 import os
 import signal
 import threading
+import time
 from typing import Any
 
 from shieldwall_agent.config import State
 from shieldwall_agent.ipc import Heart
+from shieldwall_agent.known_files import KnownFiles
 from shieldwall_agent.remote_sink import EventServer
 from shieldwall_agent.sensors.manager import Sensors
 from shieldwall_agent.spool import SpoolWriter
 
 BEAT_SECONDS = 2.0
+SAVE_SECONDS = 300.0
+
+log = logging.getLogger(__name__)
 
 
 def run(state: State, wake: int, heart: Heart) -> None:
@@ -25,17 +31,30 @@ def run(state: State, wake: int, heart: Heart) -> None:
             os.eventfd_write(wake, 1)
 
     writer = SpoolWriter(state.spool, wake=tell)
-    EventServer(state.folder, writer)
-    sensors = Sensors(writer, state.folder)
+    files = KnownFiles(writer, state.folder / "files.json")
+    EventServer(state.folder, files)
+    sensors = Sensors(files, state.folder)
     heart.beat()
     sensors.start()
+    saved = time.monotonic()
     try:
         while not stop.is_set():
             heart.beat(_health(sensors, writer))
+            if time.monotonic() - saved > SAVE_SECONDS:
+                saved = time.monotonic()
+                _save(files)
             stop.wait(BEAT_SECONDS)
     finally:
         sensors.stop()
+        _save(files)
         writer.close()
+
+
+def _save(files: KnownFiles) -> None:
+    try:
+        files.save()
+    except OSError:
+        log.exception("what is known of files could not be kept")
 
 
 def _health(sensors: Sensors, writer: SpoolWriter) -> dict[str, Any]:

@@ -14,8 +14,8 @@ def collect(state: State) -> dict[str, Any]:
     """Everything there is to know; also of an agent that is not running."""
     processes: dict[str, Any] = {}
     running = False
-    with contextlib.suppress(FileNotFoundError, ConnectionRefusedError, ValueError):
-        processes = ipc.ask(state.folder, {"ask": "status"})["processes"]
+    with contextlib.suppress(FileNotFoundError, ConnectionError, ValueError):
+        processes = ipc.ask(state.folder, ipc.CONTROL, {"ask": "status"})["processes"]
         running = True
     found: dict[str, Any] = {"version": __version__, "running": running, "enrolled": False}
     with contextlib.suppress(NotEnrolled):

@@ -67,7 +67,7 @@ class Running:
 
     def status(self) -> dict[str, Any]:
         try:
-            return ipc.ask(self.folder, {"ask": "status"})["processes"]
+            return ipc.ask(self.folder, ipc.CONTROL, {"ask": "status"})["processes"]
         except OSError:
             return {}
 
