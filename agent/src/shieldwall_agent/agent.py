@@ -34,15 +34,17 @@ def run(state: State, ephemeral: bool, log_level: str) -> int:
     with _only_one(state):
         wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # from the spool's writer to the uploader
         children = [Child("sensor", partial(_sensor, state, wake), SENSOR_DEADLINE)]
-        if may_gate():
+        gated = may_gate()
+        if gated:
             children.append(Child("gate", partial(_gate, state), GATE_DEADLINE, orphaned=signal.SIGKILL))
         else:
             log.warning("without CAP_SYS_ADMIN: fewer sensors, no blocking, no isolation")
-        children.append(Child("responder", partial(_responder, state, wake), RESPONDER_DEADLINE))
+        children.append(Child("responder", partial(_responder, state, wake, gated), RESPONDER_DEADLINE))
         try:
             Supervisor(state.folder, children).run()
         finally:
-            _clean_up(state, ephemeral)
+            if ephemeral and gated:
+                _end_isolation(state)
     return 0
 
 
@@ -61,10 +63,10 @@ def _gate(state: State, heart: Heart) -> None:
     run(state, heart)
 
 
-def _responder(state: State, wake: int, heart: Heart) -> None:
+def _responder(state: State, wake: int, gated: bool, heart: Heart) -> None:
     from shieldwall_agent.responder import run
 
-    run(state, wake, heart)
+    run(state, wake, gated, heart)
 
 
 def may_gate() -> bool:
@@ -72,6 +74,17 @@ def may_gate() -> bool:
     status = Path("/proc/self/status").read_text()
     effective = next(line for line in status.splitlines() if line.startswith("CapEff:"))
     return bool(int(effective.split()[1], 16) >> _CAP_SYS_ADMIN & 1)
+
+
+def _end_isolation(state: State) -> None:
+    from shieldwall_agent.enforcement.isolation import FILE_NAME, release_local
+    from shieldwall_agent.spool import SpoolWriter
+
+    if not (state.folder / FILE_NAME).exists():
+        return
+    writer = SpoolWriter(state.spool)
+    release_local(state.folder, writer)
+    writer.close()
 
 
 @contextmanager

@@ -93,6 +93,32 @@ def _sink(state: State) -> Iterator[Sink]:
         sink.flush(2.0)
 
 
+def _vault_list(state: State, options: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from shieldwall_agent.responses.vault import Vault
+
+    items = Vault(state.folder / "vault").items()
+    if options.json:
+        sys.stdout.write(json.dumps([asdict(item) for item in items], indent=2, default=str) + "\n")
+        return 0
+    for item in items:
+        sys.stdout.write(f"{item.id}  {item.quarantined}  {item.size:>10}  {item.path}\n")
+    if not items:
+        sys.stdout.write("The vault is empty.\n")
+    return 0
+
+
+def _vault_restore(state: State, options: argparse.Namespace) -> int:
+    from shieldwall_agent.responses.quarantine import Quarantine, RunningImages
+    from shieldwall_agent.responses.vault import Vault
+
+    with _sink(state) as sink:
+        path = Quarantine(Vault(state.folder / "vault"), RunningImages(), sink).restore(options.id)
+    sys.stdout.write(f"Restored {path}\n")
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="shieldwall-agent",
@@ -155,6 +181,16 @@ def _parser() -> argparse.ArgumentParser:
     release.add_argument(
         "--local", action="store_true", required=True, help="say that you mean this device, now, yourself"
     )
+
+    example = "sudo shieldwall-agent vault list\n  sudo shieldwall-agent vault restore 3f2a..."
+    vault = _command(commands, "vault", None, "see and restore what was quarantined", example)
+    actions = vault.add_subparsers(required=True, metavar="ACTION")
+    listed = _command(
+        actions, "list", _vault_list, "list the quarantined files", "sudo shieldwall-agent vault list"
+    )
+    listed.add_argument("--json", action="store_true", help="all that is known of each")
+    restored = _command(actions, "restore", _vault_restore, "put a file back where it was", example)
+    restored.add_argument("id", help="as `vault list` shows it")
     return parser
 
 

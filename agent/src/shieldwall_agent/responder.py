@@ -13,6 +13,7 @@ from shieldwall_agent import ipc
 from shieldwall_agent.channel import Channel
 from shieldwall_agent.commands import Journal
 from shieldwall_agent.config import State
+from shieldwall_agent.control import Control
 from shieldwall_agent.device_reporter import DeviceReporter
 from shieldwall_agent.executor import Executor
 from shieldwall_agent.identity import Clock
@@ -29,7 +30,7 @@ FIRST_REPORT_SECONDS = 10.0  # the first report waits so long for the sensors to
 log = logging.getLogger(__name__)
 
 
-def run(state: State, wake: int, heart: Heart) -> None:
+def run(state: State, wake: int, gated: bool, heart: Heart) -> None:
     """Until SIGTERM. `wake` is the eventfd by which the spool's writer tells of new events."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
@@ -40,8 +41,8 @@ def run(state: State, wake: int, heart: Heart) -> None:
     sink = RemoteSink(state.folder, "responder")
     journal = Journal(state.journal)
     reported = threading.Event()
-    enforcement = Enforcement(state.folder, enrolment.address, sink)
-    executor = Executor(journal, enforcement.handlers(), reported.set)
+    control = Control(state.folder, enrolment.address, sink, gated)
+    executor = Executor(journal, control.handlers(), reported.set)
     uploader = Uploader(client.another(), SpoolReader(state.spool), _waiter(wake), sink.emit, stop)
     channel = Channel(
         client,
@@ -49,9 +50,9 @@ def run(state: State, wake: int, heart: Heart) -> None:
         enrolment.command_key,
         enrolment.device_id,
         journal,
-        enforcement.revision,
-        enforcement.isolated,
-        enforcement.apply_indicators,
+        lambda: control.policy.revision,
+        control.isolation.isolated,
+        control.apply_indicators,
         executor.dispatch,
         stop,
     )
@@ -61,25 +62,24 @@ def run(state: State, wake: int, heart: Heart) -> None:
             "upload": uploader.counters(),
             "channel": channel.counters(),
             "clock_offset": clock.offset,
-            "policy_revision": enforcement.revision(),
-            "isolated": enforcement.isolated(),
-            "enforcement": enforcement.health(),
+            "policy_revision": control.policy.revision,
+            "isolated": control.isolation.isolated(),
         }
 
     reporter = Reporter(client.another(), journal, reported, stop)
     device = DeviceReporter(client.another(), lambda: _own_report(state, health()), stop)
-    enforcement.start()
+    control.start()
     executor.resume(clock.now())
     for work in (uploader.run, channel.run, reporter.run, device.run):
         threading.Thread(target=work, name=work.__qualname__, daemon=True).start()
-    isolated = enforcement.isolated()
+    isolated = control.isolation.isolated()
     while not stop.is_set():
         heart.beat(health())
-        if enforcement.isolated() != isolated:
+        if control.isolation.isolated() != isolated:
             isolated = not isolated
             device.look()
         stop.wait(BEAT_SECONDS)
-    enforcement.stop()
+    control.stop()
     sink.flush(1.0)
 
 

@@ -31,7 +31,6 @@ def collect(state: State) -> dict[str, Any]:
         "channel": responder.get("channel", {}),
         "policy_revision": responder.get("policy_revision"),
         "isolated": responder.get("isolated"),
-        "enforcement": responder.get("enforcement", {}),
         "processes": {
             name: {key: process.get(key) for key in ("pid", "running", "restarts", "killed_stuck")}
             for name, process in processes.items()

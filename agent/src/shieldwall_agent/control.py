@@ -1,0 +1,124 @@
+"""What the responder process enforces: the indicator list, isolation, and the server's commands on files."""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from shieldwall_agent.enforcement.gate_client import GateClient
+from shieldwall_agent.enforcement.isolation import Isolation
+from shieldwall_agent.enforcement.policy import HASH_LENGTHS, Changes, PolicyStore
+from shieldwall_agent.events import Sink
+from shieldwall_agent.executor import Handler, Outcome
+from shieldwall_agent.remote_sink import paths_of
+from shieldwall_agent.responses import package
+from shieldwall_agent.responses.quarantine import Quarantine, RunningImages
+from shieldwall_agent.responses.vault import Vault
+
+EXPIRY_SECONDS = 5.0  # longest time that an expired indicator stays in the list; it never matches
+
+log = logging.getLogger(__name__)
+
+
+class Control:
+    """`gated`: whether a gate process runs, which needs privileges."""
+
+    def __init__(self, folder: Path, server: tuple[str, int], sink: Sink, gated: bool) -> None:
+        self._folder = folder
+        self.policy = PolicyStore(folder)
+        self.isolation = Isolation(folder, server, sink)
+        self._running = RunningImages()
+        self._quarantine = Quarantine(Vault(folder / "vault"), self._running, sink)
+        self._gate = GateClient(folder, self._found) if gated else None
+        self._stopping = threading.Event()
+        self._changes: queue.SimpleQueue[Changes] = queue.SimpleQueue()
+        self.policy.listen(self._changed)
+
+    def start(self) -> None:
+        self.isolation.start()
+        for work in (self._expire, self._remediate_running):
+            threading.Thread(target=work, name=work.__name__.strip("_"), daemon=True).start()
+
+    def stop(self) -> None:
+        """End what this process watches. An isolation stays."""
+        self._stopping.set()
+        self.isolation.stop()
+        if self._gate is not None:
+            self._gate.close()
+
+    def apply_indicators(self, body: dict[str, Any]) -> None:
+        """Raises RevisionGap or ValueError."""
+        changes = self.policy.apply_delta(body)
+        for indicator_id, reason in changes.rejected:
+            log.warning("indicator %s cannot be enforced here: %s", indicator_id, reason)
+
+    def handlers(self) -> Mapping[str, Handler]:
+        return {
+            "isolate": self._isolate,
+            "unisolate": self._unisolate,
+            "stop_and_quarantine": self._stop_and_quarantine,
+            "restore_file": self._restore,
+            "collect_package": self._collect,
+        }
+
+    def _changed(self, changes: Changes) -> None:
+        if self._gate is not None:
+            self._gate.changed()
+        self._changes.put(changes)
+
+    def _expire(self) -> None:
+        while not self._stopping.wait(EXPIRY_SECONDS):
+            if (self.policy.next_expiry() or time.time() + 1) <= time.time():
+                self.policy.expire()
+
+    def _remediate_running(self) -> None:
+        """What already runs when its hash comes onto the list is stopped and taken too."""
+        while True:
+            digests = {
+                indicator.value: indicator
+                for indicator in self._changes.get().upserted
+                if indicator.action == "BlockAndRemediate" and indicator.type in HASH_LENGTHS
+            }
+            for digest in self._running.find(digests) if digests else ():
+                result = self._quarantine.stop_and_quarantine(digest, reason=digests[digest].title)
+                log.warning("listed file %s was running: %s", digest, result.as_dict())
+
+    def _found(self, found: dict[str, Any]) -> None:
+        """News of the gate: a bad file that may be running, or is to be remediated."""
+        try:
+            rule = self.policy.file_rule(found["hashes"])
+            if rule is not None and rule.action == "BlockAndRemediate":
+                self._quarantine.remediate(found, rule.title)
+            elif rule is not None and rule.denies and found.get("late"):
+                self._quarantine.stop_running(found)
+        except Exception:
+            log.exception("a file that the gate found was not dealt with")
+
+    def _isolate(self, body: dict[str, Any], _: threading.Event) -> Outcome:
+        self.isolation.isolate(str(body.get("scope") or "Full"), [str(a) for a in body.get("allow") or ()])
+        return Outcome({"isolated": True})
+
+    def _unisolate(self, _body: dict[str, Any], _: threading.Event) -> Outcome:
+        return Outcome({"isolated": False, "was_isolated": self.isolation.release()})
+
+    def _stop_and_quarantine(self, body: dict[str, Any], cancelled: threading.Event) -> Outcome:
+        sha1 = str(body.get("sha1", "")).strip().lower()
+        result = self._quarantine.stop_and_quarantine(
+            sha1, paths_of(self._folder, sha1), "stop and quarantine", cancelled
+        )
+        if result.failed:
+            raise RuntimeError("; ".join(f"{entry['path']}: {entry['reason']}" for entry in result.failed))
+        if not result.quarantined and not result.processes_stopped:
+            raise RuntimeError("no file with this hash is known on the device")
+        return Outcome(result.as_dict())
+
+    def _restore(self, body: dict[str, Any], _: threading.Event) -> Outcome:
+        return Outcome({"path": self._quarantine.restore(str(body.get("vault_id", "")))})
+
+    def _collect(self, _body: dict[str, Any], cancelled: threading.Event) -> Outcome:
+        target = self._folder / "packages" / f"{time.time_ns()}.zip"
+        items = package.collect(target, cancelled)
+        return Outcome({"items": len(items), "failed": sum(s.status == "Failed" for s in items)}, target)
