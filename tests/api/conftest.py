@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import httpx
 import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from shieldwall.alerts.models import Alert, AlertComment, Evidence, Incident
+from shieldwall.api.app import create_api
 from shieldwall.devices.models import Device, DeviceGroup, DeviceTag
-from shieldwall.state.engine import Database
+from shieldwall.identity.applications import create_application
+from shieldwall.identity.models import Tenant
+from shieldwall.identity.permissions import APPLICATION_PERMISSIONS
+from shieldwall.identity.tokens import TokenService
+from shieldwall.response.actions import ActionService
+from shieldwall.response.packages import PackageStore
+from shieldwall.settings import Settings
+from shieldwall.state.engine import Base, Database
+from shieldwall.wakeups import Wakeups
 from tests.conftest import OTHER_TENANT, TENANT
 
+URL = "https://127.0.0.1:8443"
+AUDIENCE = "https://api.securitycenter.microsoft.com"
+ALL = tuple(sorted(APPLICATION_PERMISSIONS))
 START = datetime(2026, 1, 2, 3, 4, 5, 120000, tzinfo=UTC)
 DEVICE = "a" * 40
 SECOND = "b" * 40
@@ -121,3 +141,81 @@ def seed(database: Database) -> None:
 def seeded(database: Database) -> Database:
     seed(database)
     return database
+
+
+class Http:
+    """A plain HTTP client of the application, for tests that are not coroutines."""
+
+    def __init__(self, app: Any, portal: BlockingPortal) -> None:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=("192.0.2.7", 40000))
+        self._client = httpx.AsyncClient(transport=transport)
+        self._portal = portal
+
+    def request(self, method: str, url: str, **more: Any) -> httpx.Response:
+        return self._portal.call(partial(self._client.request, method, url, **more))
+
+
+@dataclass(frozen=True)
+class Api:
+    """The whole application over a seeded SQLite state, called as clients call it: over HTTP, with tokens."""
+
+    http: Http
+    services: Any
+    bearer: Callable[..., dict[str, str]]
+
+    def call(
+        self, method: str, path: str, *, roles: tuple[str, ...] = ALL, tenant: str = TENANT, **more: Any
+    ) -> Any:
+        headers = {**self.bearer(*roles, tenant=tenant), **more.pop("headers", {})}
+        return self.http.request(method, f"{URL}{path}", headers=headers, **more)
+
+    def get(self, path: str, **more: Any) -> Any:
+        """The body of a good answer."""
+        answer = self.call("GET", path, **more)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def error(self, method: str, path: str, **more: Any) -> tuple[int, str]:
+        """Status and code of a refusal, whose shape and headers are the documented ones."""
+        answer = self.call(method, path, **more)
+        body = answer.json()
+        assert list(body) == ["error"]
+        assert set(body["error"]) == {"code", "message", "target"}
+        assert answer.headers["content-type"] == "application/json; charset=utf-8"
+        assert "odata-version" not in answer.headers
+        assert b": " not in answer.content.split(b'"message"')[0], "errors are compact JSON"
+        return answer.status_code, body["error"]["code"]
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[Api]:
+    settings = Settings(data=tmp_path)
+    settings.secrets.mkdir(mode=0o700)
+    database = Database(settings.state_url)
+    Base.metadata.create_all(database.engine)
+    with database.system_session() as session:
+        for identifier, name in ((TENANT, "contoso.com"), (OTHER_TENANT, "fabrikam.com")):
+            session.add(Tenant(id=identifier, name=name, created_time=START))
+    seed(database)
+    wakeups = Wakeups()
+    services = SimpleNamespace(
+        settings=settings,
+        database=database,
+        wakeups=wakeups,
+        tokens=TokenService(settings, database),
+        actions=ActionService(database, wakeups, settings),
+        packages=PackageStore(settings),
+    )
+    known: dict[tuple[str, tuple[str, ...]], dict[str, str]] = {}
+
+    def bearer(*roles: str, tenant: str = TENANT) -> dict[str, str]:
+        if (tenant, roles) not in known:
+            application, _ = create_application(database, tenant, f"application {len(known)}", roles)
+            token = services.tokens.issue(application, AUDIENCE, base=settings.url, version=2)
+            known[tenant, roles] = {"Authorization": f"Bearer {token.value}"}
+        return known[tenant, roles]
+
+    app = create_api(services)  # type: ignore[arg-type]
+    with start_blocking_portal() as portal:
+        yield Api(Http(app, portal), services, bearer)
+    database.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from fastapi import Request
@@ -28,16 +28,21 @@ class Requires:
     def __call__(self, request: Request) -> Principal:
         principal = services_of(request).tokens.verify(request.headers.get("authorization"))
         request.state.principal = principal
-        if self.permissions and not principal.may(*self.permissions):
-            raise ApiError(
-                403,
-                "Forbidden",
-                "The application does not have any of the required application permissions"
-                f" ({', '.join(self.permissions)}) to access the resource.",
-            )
+        check(principal, self.permissions)
         return principal
 
 
 def requires(*permissions: str) -> Callable[[Request], Principal]:
     """Let in applications that hold at least one of ``permissions``; ApiError 401 or 403 otherwise."""
     return Requires(*permissions)
+
+
+def check(principal: Principal, permissions: Sequence[str]) -> None:
+    """ApiError 403, naming what is missing, unless the caller holds one of ``permissions`` if there are any."""
+    if permissions and not principal.may(*permissions):
+        raise ApiError(
+            403,
+            "Forbidden",
+            "The application does not have any of the required application permissions"
+            f" ({', '.join(permissions)}) to access the resource.",
+        )

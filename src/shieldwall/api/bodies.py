@@ -26,6 +26,8 @@ class Parameter:
     required: bool = False
     limit: int = TEXT_LIMIT
     choices: Mapping[str, str] | None = None
+    nullable: bool = False
+    """Null counts as given, though there is no value."""
     many: bool = False
     """A list of texts, of at most ``limit`` characters each."""
 
@@ -75,12 +77,13 @@ class Shape:
 
     def read(self, body: Mapping[str, Any]) -> Body:
         """Values by the names of the parameters; those absent or null are left out."""
-        given = {key.lower(): value for key, value in body.items() if value is not None}
+        given = {key.lower(): value for key, value in body.items()}
         found: Body = {}
         for parameter in self.parameters:
-            if parameter.name.lower() in given:
-                found[parameter.name] = parameter.read(given[parameter.name.lower()])
-            elif parameter.required:
+            value = given.get(parameter.name.lower())
+            if value is not None:
+                found[parameter.name] = parameter.read(value)
+            elif parameter.required and not (parameter.nullable and parameter.name.lower() in given):
                 raise missing_parameter(parameter.name)
         return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -170,7 +170,7 @@ def machine_action(row: MachineAction) -> Entity:
     }
 
 
-def indicator(row: Indicator, group_ids: dict[str, int]) -> Entity:
+def indicator(row: Indicator, group_ids: Mapping[str, int]) -> Entity:
     """An indicator; ``group_ids`` are the tenant's device groups by name."""
     return {
         "id": str(row.id),

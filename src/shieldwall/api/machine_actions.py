@@ -1,0 +1,171 @@
+"""Machine actions: ask a device to do something, follow it, cancel it, fetch what it collected."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+from starlette.responses import Response
+
+from shieldwall.api import answers, sets, shapes
+from shieldwall.api.access import check, requires, services_of
+from shieldwall.api.bodies import Body, Parameter, Shape
+from shieldwall.api.lookup import find_device
+from shieldwall.api.odata.compile import Condition
+from shieldwall.api.odata.options import read_options
+from shieldwall.api.odata.query import count, fetch
+from shieldwall.api.routing import router as new_router
+from shieldwall.errors import bad_request, not_found
+from shieldwall.identity import audit
+from shieldwall.identity.principal import Principal
+from shieldwall.response.actions import COLLECT_PACKAGE, ISOLATE, STOP_AND_QUARANTINE, UNISOLATE
+from shieldwall.response.models import MachineAction
+
+router = new_router("Machine actions")
+
+PERMISSIONS = {
+    ISOLATE: ("Machine.Isolate",),
+    UNISOLATE: ("Machine.Isolate",),
+    # The documentation names the permissions to read devices here too; reading must not stop processes.
+    STOP_AND_QUARANTINE: ("Machine.StopAndQuarantine",),
+    COLLECT_PACKAGE: ("Machine.CollectForensics",),
+}
+"""What an application must hold, one of them, to ask for an action of each type, and to cancel it."""
+
+Reader = Annotated[Principal, Depends(requires("Machine.Read.All", "Machine.ReadWrite.All"))]
+Isolator = Annotated[Principal, Depends(requires(*PERMISSIONS[ISOLATE]))]
+Quarantiner = Annotated[Principal, Depends(requires(*PERMISSIONS[STOP_AND_QUARANTINE]))]
+Collector = Annotated[Principal, Depends(requires(*PERMISSIONS[COLLECT_PACKAGE]))]
+Canceller = Annotated[
+    Principal, Depends(requires(*dict.fromkeys(name for names in PERMISSIONS.values() for name in names)))
+]
+
+COMMENT = Parameter("Comment", required=True, nullable=True)
+ISOLATION = Shape(COMMENT, Parameter("IsolationType", limit=40))
+PLAIN = Shape(COMMENT)
+FILE = Shape(COMMENT, Parameter("Sha1", required=True, limit=200))
+CANCELLATION = Shape(Parameter("Comment"))
+
+
+@router.get("/api/machineactions", summary="List machine actions")
+def list_actions(request: Request, principal: Reader) -> Response:
+    """Newest first. OData options apply."""
+    return _page(request, principal)
+
+
+@router.get("/api/machineactions/$count", summary="Count machine actions")
+def count_actions(request: Request, principal: Reader) -> Response:
+    options = read_options(request.url.query, sets.MACHINE_ACTIONS)
+    with services_of(request).database.read(principal.tenant_id) as session:
+        return answers.number(count(session, sets.MACHINE_ACTIONS, options))
+
+
+@router.get("/api/machines/{machine_id}/machineactions", summary="Actions of a device")
+def machine_actions(machine_id: str, request: Request, principal: Reader) -> Response:
+    device_id = _device_id(request, principal, machine_id)
+    return _page(request, principal, MachineAction.machine_id == device_id)
+
+
+@router.get("/api/machineactions/{action_id}", summary="Get a machine action")
+def get_action(action_id: str, request: Request, principal: Reader) -> Response:
+    return _answer(request, services_of(request).actions.get(principal.tenant_id, action_id))
+
+
+@router.post("/api/machineactions/{action_id}/cancel", summary="Cancel a machine action")
+def cancel(
+    action_id: str, request: Request, principal: Canceller, body: Annotated[Body, Depends(CANCELLATION)]
+) -> Response:
+    """End an action that is still open. Needs the permission that its type needs."""
+    actions = services_of(request).actions
+    kind = actions.get(principal.tenant_id, action_id).type
+    check(principal, PERMISSIONS[kind])
+    return _answer(request, actions.cancel(principal, action_id, body.get("Comment")))
+
+
+@router.get("/api/machineactions/{action_id}/getPackageUri", summary="Get the link of a package")
+def package_uri(action_id: str, request: Request, principal: Reader) -> Response:
+    """A link that needs no token and ends after half an hour; 404 until the collection has succeeded.
+
+    The link stands there plainly: the quotes inside it, which one sample of the documentation has, are
+    stripped by some clients and break the others.
+    """
+    services = services_of(request)
+    action = services.actions.get(principal.tenant_id, action_id)
+    if action.type != COLLECT_PACKAGE:
+        raise bad_request("The id is not of a CollectInvestigationPackage action.", "InvalidInput")
+    if action.status != "Succeeded" or not services.packages.has(action.id):
+        raise not_found("Package of machine action", action.id)
+    link = services.packages.link(principal.tenant_id, action.id)
+    with services.database.session(principal.tenant_id) as session:
+        audit.record(session, principal, "machineaction.package", action.id)
+    return answers.value(request, "Edm.String", {"value": link})
+
+
+@router.post("/api/machines/{machine_id}/isolate", summary="Isolate a device", status_code=201)
+def isolate(
+    machine_id: str, request: Request, principal: Isolator, body: Annotated[Body, Depends(ISOLATION)]
+) -> Response:
+    """Cut a device off from everything but this server."""
+    device_id = _device_id(request, principal, machine_id)
+    kind = body.get("IsolationType")
+    return _answer(
+        request, services_of(request).actions.isolate(principal, device_id, body.get("Comment"), kind), 201
+    )
+
+
+@router.post("/api/machines/{machine_id}/unisolate", summary="Release a device", status_code=201)
+def unisolate(
+    machine_id: str, request: Request, principal: Isolator, body: Annotated[Body, Depends(PLAIN)]
+) -> Response:
+    device_id = _device_id(request, principal, machine_id)
+    return _answer(
+        request, services_of(request).actions.unisolate(principal, device_id, body.get("Comment")), 201
+    )
+
+
+@router.post(
+    "/api/machines/{machine_id}/StopAndQuarantineFile",
+    summary="Stop and quarantine a file",
+    status_code=201,
+)
+def stop_and_quarantine(
+    machine_id: str, request: Request, principal: Quarantiner, body: Annotated[Body, Depends(FILE)]
+) -> Response:
+    """Stop the processes of a file on one device and lock the file away there."""
+    device_id = _device_id(request, principal, machine_id)
+    actions = services_of(request).actions
+    return _answer(
+        request, actions.stop_and_quarantine(principal, device_id, body.get("Comment"), body["Sha1"]), 201
+    )
+
+
+@router.post(
+    "/api/machines/{machine_id}/collectInvestigationPackage",
+    summary="Collect an investigation package",
+    status_code=201,
+)
+def collect_package(
+    machine_id: str, request: Request, principal: Collector, body: Annotated[Body, Depends(PLAIN)]
+) -> Response:
+    device_id = _device_id(request, principal, machine_id)
+    return _answer(
+        request, services_of(request).actions.collect_package(principal, device_id, body.get("Comment")), 201
+    )
+
+
+def _page(request: Request, principal: Principal, *where: Condition) -> Response:
+    options = read_options(request.url.query, sets.MACHINE_ACTIONS)
+    with services_of(request).database.read(principal.tenant_id) as session:
+        page = fetch(session, sets.MACHINE_ACTIONS, options, *where)
+        items = [shapes.machine_action(row) for row in page.rows]
+    return answers.collection(request, "MachineActions", items, page, options)
+
+
+def _answer(request: Request, row: MachineAction, status: int = 200) -> Response:
+    return answers.entity(request, "MachineActions", shapes.machine_action(row), status)
+
+
+def _device_id(request: Request, principal: Principal, identifier: str) -> str:
+    """The id of a device that a path names in any way; some clients name it by its aadDeviceId."""
+    with services_of(request).database.read(principal.tenant_id) as session:
+        return find_device(session, identifier).id
