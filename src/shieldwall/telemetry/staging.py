@@ -34,13 +34,20 @@ _JSON_TYPES = {
 class Staged(Protocol):
     """What staging needs to know of a batch; ``payload`` is its expanded body."""
 
-    tenant_id: str
-    device_id: str
-    device_name: str
-    device_group: str
-    stream: str
-    sequence: int
-    payload: bytes
+    @property
+    def tenant_id(self) -> str: ...
+    @property
+    def device_id(self) -> str: ...
+    @property
+    def device_name(self) -> str: ...
+    @property
+    def device_group(self) -> str: ...
+    @property
+    def stream(self) -> str: ...
+    @property
+    def sequence(self) -> int: ...
+    @property
+    def payload(self) -> bytes: ...
 
 
 @dataclass(frozen=True)
