@@ -14,7 +14,6 @@ from shieldwall_agent.enforcement.policy import HASH_LENGTHS, Changes, PolicySto
 from shieldwall_agent.events import Sink
 from shieldwall_agent.executor import Handler, Outcome
 from shieldwall_agent.remote_sink import paths_of
-from shieldwall_agent.responses import package
 from shieldwall_agent.responses.quarantine import Quarantine, RunningImages
 from shieldwall_agent.responses.vault import Vault
 
@@ -119,6 +118,8 @@ class Control:
         return Outcome({"path": self._quarantine.restore(str(body.get("vault_id", "")))})
 
     def _collect(self, _body: dict[str, Any], cancelled: threading.Event) -> Outcome:
+        from shieldwall_agent.responses import package  # large, and seldom needed
+
         target = self._folder / "packages" / f"{time.time_ns()}.zip"
         items = package.collect(target, cancelled)
         return Outcome({"items": len(items), "failed": sum(s.status == "Failed" for s in items)}, target)
