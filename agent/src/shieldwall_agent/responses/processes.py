@@ -28,6 +28,7 @@ class Image:
     process: Process
     device: int
     inode: int
+    size: int
     path: str
 
     @property
@@ -61,7 +62,7 @@ def images() -> Iterator[Image]:
             path = os.readlink(link).removesuffix(" (deleted)")
         except OSError:
             continue
-        yield Image(running, status.st_dev, status.st_ino, path)
+        yield Image(running, status.st_dev, status.st_ino, status.st_size, path)
 
 
 def protected(processes: Collection[Process]) -> set[int]:
