@@ -1,0 +1,1 @@
+"""BPF programs: their C sources, the built objects, and the loader."""
