@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,12 +15,14 @@ import httpx
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from shieldwall import log
 from shieldwall.alerts.models import Alert, AlertComment, Evidence, Incident
 from shieldwall.api.app import create_api
 from shieldwall.devices.models import Device, DeviceGroup, DeviceTag
 from shieldwall.identity.applications import create_application
 from shieldwall.identity.models import Tenant
 from shieldwall.identity.permissions import APPLICATION_PERMISSIONS
+from shieldwall.identity.signing_keys import SigningKeys
 from shieldwall.identity.tokens import TokenService
 from shieldwall.response.actions import ActionService
 from shieldwall.response.packages import PackageStore
@@ -187,10 +190,20 @@ class Api:
         return answer.status_code, body["error"]["code"]
 
 
+@pytest.fixture(scope="session")
+def signing_keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of secrets with keys, which take long to make."""
+    folder = tmp_path_factory.mktemp("secrets")
+    SigningKeys(folder / "token-keys")
+    return folder
+
+
 @pytest.fixture
-def api(tmp_path: Path) -> Iterator[Api]:
+def api(tmp_path: Path, signing_keys: Path) -> Iterator[Api]:
+    log.configure()
     settings = Settings(data=tmp_path)
-    settings.secrets.mkdir(mode=0o700)
+    shutil.copytree(signing_keys, settings.secrets)
+    settings.secrets.chmod(0o700)
     database = Database(settings.state_url)
     Base.metadata.create_all(database.engine)
     with database.system_session() as session:

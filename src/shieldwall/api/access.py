@@ -38,7 +38,7 @@ def requires(*permissions: str) -> Callable[[Request], Principal]:
 
 
 def check(principal: Principal, permissions: Sequence[str]) -> None:
-    """ApiError 403, naming what is missing, unless the caller holds one of ``permissions`` if there are any."""
+    """ApiError 403, naming what is missing, where the caller holds none of ``permissions``."""
     if permissions and not principal.may(*permissions):
         raise ApiError(
             403,

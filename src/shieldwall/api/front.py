@@ -36,7 +36,7 @@ class Front:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        path, template, methods = self._paths().locate(scope["path"])
+        path, template, methods = self._paths().locate(scope["method"], scope["path"])
         scope["path"], scope["raw_path"] = path, quote(path).encode()
         scope.setdefault("state", {})
         started, status = time.perf_counter(), 0

@@ -33,16 +33,18 @@ class Paths:
                 entry.methods.update(route.methods or ())
         self._known = list(known.values())
 
-    def locate(self, path: str) -> tuple[str, str | None, list[str]]:
+    def locate(self, method: str, path: str) -> tuple[str, str | None, list[str]]:
         """The path as its route spells it, the route's template, and the methods that it has.
 
+        A path that is a word of one route and a parameter of another goes to the one with the method.
         An unknown path comes back without a template.
         """
         plain = normal(path)
-        for known in self._known:
-            if found := known.pattern.match(plain):
-                return known.template.format(**found.groupdict()), known.template, sorted(known.methods)
-        return plain, None, []
+        matches = [(known, found) for known in self._known if (found := known.pattern.match(plain))]
+        if not matches:
+            return plain, None, []
+        known, found = next((match for match in matches if method in match[0].methods), matches[0])
+        return known.template.format(**found.groupdict()), known.template, sorted(known.methods)
 
 
 def normal(path: str) -> str:
