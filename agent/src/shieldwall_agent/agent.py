@@ -1,5 +1,6 @@
 """Puts the agent together: which processes there are, and what is undone when it stops."""
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -43,8 +44,8 @@ def run(state: State, ephemeral: bool, log_level: str) -> int:
         try:
             Supervisor(state.folder, children).run()
         finally:
-            if ephemeral and gated:
-                _end_isolation(state)
+            if gated:
+                _undo(state, ephemeral)
     return 0
 
 
@@ -76,15 +77,17 @@ def may_gate() -> bool:
     return bool(int(effective.split()[1], 16) >> _CAP_SYS_ADMIN & 1)
 
 
-def _end_isolation(state: State) -> None:
-    from shieldwall_agent.enforcement.isolation import FILE_NAME, release_local
+def _undo(state: State, ephemeral: bool) -> None:
+    """What a killed responder may have left in the kernel; with `ephemeral` an isolation too."""
+    from shieldwall_agent.enforcement import addresses, isolation, nft
     from shieldwall_agent.spool import SpoolWriter
 
-    if not (state.folder / FILE_NAME).exists():
-        return
-    writer = SpoolWriter(state.spool)
-    release_local(state.folder, writer)
-    writer.close()
+    with contextlib.suppress(OSError, nft.NftError):
+        nft.delete(addresses.TABLE)
+    if ephemeral and (state.folder / isolation.FILE_NAME).exists():
+        writer = SpoolWriter(state.spool)
+        isolation.release_local(state.folder, writer)
+        writer.close()
 
 
 @contextmanager

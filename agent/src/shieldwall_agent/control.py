@@ -10,6 +10,7 @@ from typing import Any
 
 from shieldwall_agent.enforcement.gate_client import GateClient
 from shieldwall_agent.enforcement.isolation import Isolation
+from shieldwall_agent.enforcement.network import NetworkEnforcement
 from shieldwall_agent.enforcement.policy import HASH_LENGTHS, Changes, PolicyStore
 from shieldwall_agent.events import Sink
 from shieldwall_agent.executor import Handler, Outcome
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class Control:
-    """`gated`: whether a gate process runs, which needs privileges."""
+    """`gated`: whether we may enforce at all and a gate process runs; it needs privileges."""
 
     def __init__(self, folder: Path, server: tuple[str, int], sink: Sink, gated: bool) -> None:
         self._folder = folder
@@ -31,6 +32,7 @@ class Control:
         self.isolation = Isolation(folder, server, sink)
         self._running = RunningImages()
         self._quarantine = Quarantine(Vault(folder / "vault"), self._running, sink)
+        self._network = NetworkEnforcement(self.policy, sink) if gated else None
         self._gate = GateClient(folder, self._found) if gated else None
         self._stopping = threading.Event()
         self._changes: queue.SimpleQueue[Changes] = queue.SimpleQueue()
@@ -38,12 +40,16 @@ class Control:
 
     def start(self) -> None:
         self.isolation.start()
+        if self._network is not None:
+            self._network.start()
         for work in (self._expire, self._remediate_running):
             threading.Thread(target=work, name=work.__name__.strip("_"), daemon=True).start()
 
     def stop(self) -> None:
-        """End what this process watches. An isolation stays."""
+        """End what this process enforces. An isolation stays."""
         self._stopping.set()
+        if self._network is not None:
+            self._network.stop()
         self.isolation.stop()
         if self._gate is not None:
             self._gate.close()
@@ -53,6 +59,9 @@ class Control:
         changes = self.policy.apply_delta(body)
         for indicator_id, reason in changes.rejected:
             log.warning("indicator %s cannot be enforced here: %s", indicator_id, reason)
+
+    def health(self) -> dict[str, Any]:
+        return self._network.health() if self._network is not None else {}
 
     def handlers(self) -> Mapping[str, Handler]:
         return {

@@ -64,6 +64,7 @@ def run(state: State, wake: int, gated: bool, heart: Heart) -> None:
             "clock_offset": clock.offset,
             "policy_revision": control.policy.revision,
             "isolated": control.isolation.isolated(),
+            "enforcement": control.health(),
         }
 
     reporter = Reporter(client.another(), journal, reported, stop)

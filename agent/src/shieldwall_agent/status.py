@@ -31,11 +31,17 @@ def collect(state: State) -> dict[str, Any]:
         "channel": responder.get("channel", {}),
         "policy_revision": responder.get("policy_revision"),
         "isolated": responder.get("isolated"),
+        "enforcement": {"network": responder.get("enforcement", {}), "files": _gate_facts(processes)},
         "processes": {
             name: {key: process.get(key) for key in ("pid", "running", "restarts", "killed_stuck")}
             for name, process in processes.items()
         },
     }
+
+
+def _gate_facts(processes: dict[str, Any]) -> dict[str, Any]:
+    counted = ("mechanism", "asked", "denied", "late", "lost", "filesystems", "canary")
+    return {name: value for name, value in processes.get("gate", {}).items() if name in counted}
 
 
 def spool_facts(folder: Path) -> dict[str, int]:
@@ -100,6 +106,15 @@ def _running_lines(status: dict[str, Any]) -> list[str]:
     for name, process in status["processes"].items():
         if process["restarts"]:
             lines.append(f"  process       {name}: restarted {process['restarts']} times")
+    files, network = status["enforcement"]["files"], status["enforcement"]["network"]
+    if files:
+        lines.append(
+            f"  blocking      files by {files['mechanism']} ({files['denied']} refused),"
+            f" addresses by {network.get('addresses') or 'nothing'},"
+            f" domains by {network.get('domains') or 'nothing'}"
+        )
+    else:
+        lines.append("  blocking      nothing: the agent may not")
     lines.append("  sensors")
     for name, sensor in status["sensors"].items():
         detail = f"  ({sensor['detail']})" if sensor.get("detail") else ""
