@@ -70,8 +70,8 @@ class RunningGate:
         program = (
             "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[4]); import scratch; "
             "from shieldwall_agent.enforcement.gate import Gate; folder = Path(sys.argv[1]); "
-            "Gate(folder, scratch.FileSink(folder / 'events.ndjson'), scratch.Heartless(), [Path(sys.argv[2])], "
-            "float(sys.argv[3])).run()"
+            "Gate(folder, scratch.FileSink(folder / 'events.ndjson'), scratch.Heartless(), "
+            "[Path(sys.argv[2])], float(sys.argv[3])).run()"
         )
         arguments = [str(self.folder), str(self._root), str(self._deadline), str(Path(__file__).parent)]
         self.process = subprocess.Popen([sys.executable, "-c", program, *arguments])

@@ -40,7 +40,7 @@ while True:
 """
 CONNECT = """
 import socket, sys
-s = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=1)
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=0.5)
 sys.exit(s.recv(5) != b"hello")
 """
 

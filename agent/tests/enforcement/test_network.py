@@ -24,7 +24,7 @@ import socket, sys
 kind, host, argument = sys.argv[1:4]
 family = socket.AF_INET6 if ":" in host else socket.AF_INET
 if kind == "tcp":
-    s = socket.socket(family); s.settimeout(2); s.connect((host, int(argument)))
+    s = socket.socket(family); s.settimeout(0.7); s.connect((host, int(argument)))
 elif kind == "udp":
     s = socket.socket(family, socket.SOCK_DGRAM); s.sendto(b"x", (host, int(argument)))
 else:
@@ -51,7 +51,8 @@ def netns() -> Iterator[str]:
         ):  # fmt: skip
             subprocess.run(["ip", "-n", name, *command.split()], check=True)
         program = (
-            "import socket; s = socket.create_server(('::', 80), family=socket.AF_INET6, dualstack_ipv6=True); "
+            "import socket; "
+            "s = socket.create_server(('::', 80), family=socket.AF_INET6, dualstack_ipv6=True); "
             "print('ready', flush=True)\nwhile True: kept = s.accept()"
         )
         listener = subprocess.Popen(

@@ -40,7 +40,7 @@ def test_deltas_out_of_order(policy: PolicyStore) -> None:
     assert policy.apply_delta({"from": 3, "to": 4, "upsert": [], "delete": ["1"]}) == Changes()
     assert len(policy.all()) == 1
     for body in ({}, {"from": "x", "to": 1}, {"from": 5, "to": 6, "upsert": 3}):
-        with pytest.raises(ValueError, match="."):
+        with pytest.raises(ValueError, match=r"."):
             policy.apply_delta(body)
 
 

@@ -1,4 +1,5 @@
-"""Refusing connections with listed addresses by nftables, in a table of its own that each change replaces as a whole."""
+"""Refusing connections with listed addresses by nftables, in a table of its own that each change replaces
+as a whole."""
 
 import ipaddress
 import time
@@ -30,7 +31,8 @@ _CHAINS = """
 
 
 class AddressBlock:
-    """Enforces Warn and Block, established connections included. Audit is left to the telemetry of connections.
+    """Enforces Warn and Block, established connections included. Audit is left to the telemetry of
+    connections.
 
     nft cannot say which process it refused; the sensors' connection events do."""
 
@@ -42,7 +44,8 @@ class AddressBlock:
         self._present = False
 
     def apply(self, rules: Mapping[str, Indicator]) -> None:
-        """Refuse exactly these addresses from now on. Raises NftError, with what was refused before still refused."""
+        """Refuse exactly these addresses from now on. Raises NftError, with what was refused before still
+        refused."""
         wanted = {address: rule.expires for address, rule in rules.items() if rule.denies}
         if wanted == self._applied and self._present == bool(wanted):
             return
@@ -71,4 +74,5 @@ def ruleset(wanted: Mapping[str, float | None], now: float | None = None) -> str
         listed = f"elements = {{ {', '.join(elements[version])} }}" if elements[version] else ""
         return f"  set v{version} {{ type ipv{version}_addr; flags timeout; {listed} }}\n"
 
-    return f"table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{\n{named(4)}{named(6)}{_CHAINS}}}\n"
+    replace = f"table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE}"
+    return f"{replace} {{\n{named(4)}{named(6)}{_CHAINS}}}\n"

@@ -1,7 +1,7 @@
 """fanotify permission events by ctypes: the kernel asks, we answer allow or deny.
 
-Each mark below is for an open file descriptor's inode or filesystem, so nothing is looked up by a name that may have
-been swapped meanwhile.
+Each mark below is for an open file descriptor's inode or filesystem, so nothing is looked up by a name
+that may have been swapped meanwhile.
 """
 
 import ctypes
@@ -68,9 +68,11 @@ class Group:
         self._mark(_MARK_FLUSH | _MARK_FILESYSTEM, 0, "/")
 
     def clear(self, fd: int) -> None:
-        """Ask no more about executing this inode until it is written to, and tell when a writer has closed it.
+        """Ask no more about executing this inode until it is written to, and tell when a writer has closed
+        it.
 
-        The kernel drops the ignore mark at a write; a writer through a shared mapping shows at its close only."""
+        The kernel drops the ignore mark at a write; a writer through a shared mapping shows at its close
+        only."""
         for mark, mask in ((_MARK_IGNORED_MASK, FAN_OPEN_EXEC_PERM), (0, FAN_CLOSE_WRITE)):
             if self._evictable:  # without pinning the inode in memory, kernels >= 5.19
                 try:
@@ -92,7 +94,8 @@ class Group:
             pass
 
     def guard(self, fd: int) -> None:
-        """Ask about every open of this inode, so that loaders and interpreters do not get round the exec hook."""
+        """Ask about every open of this inode, so that loaders and interpreters do not get round the exec
+        hook."""
         self._mark_fd(_MARK_ADD, FAN_OPEN_PERM, fd)
 
     def forget_inodes(self) -> None:

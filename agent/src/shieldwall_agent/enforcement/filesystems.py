@@ -5,16 +5,16 @@ import re
 import select
 from collections.abc import Iterator
 
-# Kernel views hold no programs. On network and FUSE filesystems a read may hang as long as its server likes, so
-# executions there are seen by the sensors and not held up by the gate.
+# Kernel views hold no programs. On network and FUSE filesystems a read may hang as long as its server
+# likes, so executions there are seen by the sensors and not held up by the gate.
 _KERNEL_VIEWS = {
-    "autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "efivarfs", "fusectl",
-    "hugetlbfs", "mqueue", "nsfs", "proc", "pstore", "resctrl", "rpc_pipefs", "securityfs", "selinuxfs", "sysfs",
-    "tracefs",
+    "autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "efivarfs",
+    "fusectl", "hugetlbfs", "mqueue", "nsfs", "proc", "pstore", "resctrl", "rpc_pipefs", "securityfs",
+    "selinuxfs", "sysfs", "tracefs",
 }  # fmt: skip
 _REMOTE = {
-    "9p", "afs", "ceph", "cifs", "coda", "fuse", "fuseblk", "glusterfs", "gfs2", "lustre", "ncpfs", "nfs", "nfs4",
-    "ocfs2", "smb3", "smbfs", "virtiofs",
+    "9p", "afs", "ceph", "cifs", "coda", "fuse", "fuseblk", "glusterfs", "gfs2", "lustre", "ncpfs", "nfs",
+    "nfs4", "ocfs2", "smb3", "smbfs", "virtiofs",
 }  # fmt: skip
 
 

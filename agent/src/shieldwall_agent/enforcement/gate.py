@@ -1,14 +1,15 @@
 """The gate: asked by the kernel before each execution, it refuses files on the indicator list.
 
-A process of its own, because while it is stuck so is every execution: all work that can take long is done elsewhere (the
-hash queue, the responder), each question has a deadline and is then allowed, and its heart beats in the very loop that
-answers. Killed, it lets everything pass. With no file indicator it watches nothing.
+A process of its own, because while it is stuck so is every execution: all work that can take long is done
+elsewhere (the hash queue, the responder), each question has a deadline and is then allowed, and its heart
+beats in the very loop that answers. Killed, it lets everything pass. With no file indicator it watches
+nothing.
 
-Cleared inodes get an ignore mark and cost nothing until they are written to or the list changes. Known bad inodes get an
-open mark too, so that `ld.so FILE`, interpreters and readers are refused. A file whose hashing outlasts the deadline runs
-this once; when it proves bad, the responder is told to stop it and the next execution is refused.
-Known limits: memfd, FUSE and network filesystems are not gated, and a never seen bad file can be read until it is
-first executed or inspected.
+Cleared inodes get an ignore mark and cost nothing until they are written to or the list changes. Known bad
+inodes get an open mark too, so that `ld.so FILE`, interpreters and readers are refused. A file whose
+hashing outlasts the deadline runs this once; when it proves bad, the responder is told to stop it and the
+next execution is refused. Known limits: memfd, FUSE and network filesystems are not gated, and a never
+seen bad file can be read until it is first executed or inspected.
 """
 
 import argparse
@@ -44,6 +45,7 @@ from shieldwall_agent.events import Event, Sink
 SOCKET = "gate.sock"
 DEADLINE = 0.25  # seconds for one decision
 BEAT = 0.25
+CANARY = "/bin/true"
 MOST_KNOWN = 20_000  # files whose hashes are kept
 MOST_REPORTS = 10_000
 MOST_NEWS = 256  # finds kept for a responder that is being restarted
@@ -117,8 +119,10 @@ class Gate:
         self._next_expiry: float | None = None
         self._stopping = False
         self._pid = os.getpid()
+        self._canary_pid = 0
         self.health: dict[str, Any] = {
-            "mechanism": "fanotify", "asked": 0, "denied": 0, "late": 0, "lost": 0, "filesystems": 0, "canary": "",
+            "mechanism": "fanotify", "asked": 0, "denied": 0, "late": 0, "lost": 0, "filesystems": 0,
+            "canary": "",
         }  # fmt: skip
 
     def stop(self) -> None:
@@ -178,6 +182,8 @@ class Gate:
                 self._reconsider()
         except sqlite3.Error:
             log.exception("the indicator list cannot be read")
+        if self._canary_pid and os.waitpid(self._canary_pid, os.WNOHANG)[0]:
+            self._canary_pid = 0
         now = time.monotonic()
         self._reported = {what: when for what, when in self._reported.items() if now - when < _REPEAT_SECONDS}
 
@@ -191,6 +197,8 @@ class Gate:
         try:
             if event.asks:
                 self.health["asked"] += 1
+                if event.pid == self._canary_pid:
+                    self.health["canary"] = "answered"
                 answered = self._consider(event)
             else:
                 self._written(event.fd)
@@ -385,8 +393,21 @@ class Gate:
                     current.add(device)
                 except OSError as error:
                     log.warning("executions on %s are not gated: %s", path, error)
+            if current and not self._watched and self._roots is None:
+                self._release_canary()
             self._watched = current
         self.health["filesystems"] = len(self._watched)
+
+    def _release_canary(self) -> None:
+        """Execute something harmless: only if we are asked about it does the kernel ask us at all."""
+        self.health["canary"] = "silent"
+        if not self._canary_pid:
+            self._canary_pid = os.fork()  # posix_spawn would wait for the very answer that we give
+            if not self._canary_pid:
+                try:
+                    os.execv(CANARY, [CANARY])  # noqa: S606
+                finally:
+                    os._exit(1)
 
     # The responder
 
@@ -495,9 +516,8 @@ def _mapped_inodes(process: str) -> set[tuple[int, int]]:
     """The program and libraries of a process: refusing those would stop the agent or the whole machine."""
     found: set[tuple[int, int]] = set()
     with contextlib.suppress(OSError):
-        paths = {
-            line.split(None, 5)[5].rstrip("\n") for line in open(f"/proc/{process}/maps") if " /" in line
-        }
+        lines = os.fsdecode(Path(f"/proc/{process}/maps").read_bytes()).splitlines()
+        paths = {line.split(None, 5)[5] for line in lines if " /" in line}
         for path in paths:
             with contextlib.suppress(OSError):
                 status = os.stat(path)
@@ -521,7 +541,8 @@ class _Silent:
 
 
 def main() -> None:
-    """`python -m shieldwall_agent.enforcement.gate STATE_FOLDER [--root PATH]...`, reporting to the sensor process."""
+    """`python -m shieldwall_agent.enforcement.gate STATE_FOLDER [--root PATH]...`, reporting to the sensor
+    process."""
     from shieldwall_agent.remote_sink import RemoteSink
 
     parser = argparse.ArgumentParser(prog="shieldwall-agent-gate")

@@ -1,4 +1,5 @@
-"""A connection to the gate from another process of the agent; it comes back by itself when the gate is restarted.
+"""A connection to the gate from another process of the agent; it comes back by itself when the gate is
+restarted.
 
 While it stands, this process may open files that the gate refuses to all others.
 """
@@ -24,7 +25,8 @@ Found = Callable[[dict[str, Any]], None]
 
 
 class GateClient:
-    """`found` is called, in a thread of this object, with each bad file that may be running or must be remediated."""
+    """`found` is called, in a thread of this object, with each bad file that may be running or must be
+    remediated."""
 
     def __init__(self, folder: Path, found: Found | None = None) -> None:
         self._folder = folder

@@ -1,8 +1,9 @@
 """Cutting the device off from everything but its server, by one nftables table of its own.
 
-Only loopback, the pinned server addresses, DHCP and IPv6's neighbour discovery pass; a `Selective` isolation also lets the
-destinations through that the server names. The order is kept on disk first, re-applied at each start, and the table is put
-back when somebody deletes or changes it. Release deletes the table, and nothing else on the device is touched.
+Only loopback, the pinned server addresses, DHCP and IPv6's neighbour discovery pass; a `Selective`
+isolation also lets the destinations through that the server names. The order is kept on disk first,
+re-applied at each start, and the table is put back when somebody deletes or changes it. Release deletes
+the table, and nothing else on the device is touched.
 """
 
 import contextlib
@@ -151,7 +152,8 @@ class Isolation:
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError):
-            # An unreadable order is still an order: with the server let through, it can be corrected from there.
+            # An unreadable order is still an order: with the server let through, it can be corrected from
+            # there.
             return ruleset(self._servers(), [])
 
     def _keep(self, script: str | None) -> None:

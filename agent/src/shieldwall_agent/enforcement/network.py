@@ -1,7 +1,8 @@
-"""Enforcement of listed addresses and domains: BPF programs where they prove to work, else nftables for addresses.
+"""Enforcement of listed addresses and domains: BPF programs where they prove to work, else nftables for
+addresses.
 
-Known limits: names asked for over TCP, TLS or HTTPS and names resolved before are not refused; without the programs
-domains are only detected; one that may create cgroups outside `cgroup` escapes it.
+Known limits: names asked for over TCP, TLS or HTTPS and names resolved before are not refused; without the
+programs domains are only detected; one that may create cgroups outside `cgroup` escapes it.
 """
 
 import logging

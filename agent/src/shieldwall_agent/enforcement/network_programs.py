@@ -1,4 +1,5 @@
-"""The BPF programs that refuse connections and names for one cgroup: loaded, attached, filled, proved by a canary.
+"""The BPF programs that refuse connections and names for one cgroup: loaded, attached, filled, proved by a
+canary.
 
 Attached they are as long as this process holds the links: when it ends, everything passes.
 """
@@ -39,14 +40,15 @@ class ProgramError(OSError):
 
 
 class NetworkPrograms:
-    """`seen` is called, in a thread of this object, with each refused or audited attempt: rule, pid and event columns."""
+    """`seen` is called, in a thread of this object, with each refused or audited attempt: rule, pid and
+    event columns."""
 
     def __init__(self, cgroup: Path, seen: Seen) -> None:
         self._seen = seen
         self._lib = _library()
         self._links: list[int] = []
         self._buffer: int | None = None
-        self._object = self._load()
+        self._object: int | None = self._load()
         self._lock = threading.Lock()
         self._rules: dict[int, Indicator] = {}
         self._installed: dict[str, dict[bytes, bytes]] = {"addresses4": {}, "addresses6": {}, "domains": {}}
@@ -136,7 +138,8 @@ class NetworkPrograms:
             os.close(fd)
 
     def _prove(self, cgroup: Path) -> None:
-        """A verifier can accept programs that then do nothing: let a process of the cgroup try two forbidden things."""
+        """A verifier can accept programs that then do nothing: let a process of the cgroup try two
+        forbidden things."""
         rule = _RULE.pack(0, 0, _DENY)
         address = socket.inet_aton(_CANARY_ADDRESS)
         name = suffix_key(_CANARY_NAME.partition(".")[2])
@@ -144,8 +147,8 @@ class NetworkPrograms:
         self._update("domains", name, rule)
         try:
             done = subprocess.run(
-                [sys.executable, "-IS", "-c", _CANARY, str(cgroup), _CANARY_ADDRESS, _wire(_CANARY_NAME).hex()],
-                capture_output=True, text=True, timeout=10, check=False,
+                [sys.executable, "-IS", "-c", _CANARY, str(cgroup), _CANARY_ADDRESS,
+                _wire(_CANARY_NAME).hex()], capture_output=True, text=True, timeout=10, check=False,
             )  # fmt: skip
         except subprocess.SubprocessError as error:
             raise ProgramError(f"the canary did not end: {error}") from error

@@ -1,4 +1,5 @@
-"""Running nft, in the own network namespace or a named one. Each script is one transaction: all of it or nothing."""
+"""Running nft, in the own network namespace or a named one. Each script is one transaction: all of it or
+nothing."""
 
 import ctypes
 import os

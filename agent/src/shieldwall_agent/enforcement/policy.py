@@ -1,12 +1,14 @@
 """The indicator list on the device, in one SQLite file of the agent's state folder.
 
-The responder process writes it; the gate process reads it, so that a restarted gate enforces before any server
-answers, and a hundred thousand indicators cost no memory. Expiry is to the second: an expired row never matches, and
-`expire` deletes it. A value that is not well formed is refused here, so nothing hostile reaches nft or the kernel.
+The responder process writes it; the gate process reads it, so that a restarted gate enforces before any
+server answers, and a hundred thousand indicators cost no memory. Expiry is to the second: an expired row
+never matches, and `expire` deletes it. A value that is not well formed is refused here, so nothing hostile
+reaches nft or the kernel.
 
-Conflicts on one value: files Block(AndRemediate) > Warn > Audit > Allowed, network Allowed > Warn > Block > Audit;
-SHA-256 beats SHA-1 beats MD5; the longest matching domain wins. `Warn` is enforced as a block with its own text, as
-Linux has nobody to ask; certificates and URLs with a path are matched by the server only.
+Conflicts on one value: files Block(AndRemediate) > Warn > Audit > Allowed, network Allowed > Warn > Block
+> Audit; SHA-256 beats SHA-1 beats MD5; the longest matching domain wins. `Warn` is enforced as a block
+with its own text, as Linux has nobody to ask; certificates and URLs with a path are matched by the
+server only.
 """
 
 import ipaddress
@@ -158,7 +160,7 @@ class PolicyStore:
                         "DELETE FROM indicators WHERE id = ?", [(identity,) for identity in replaced]
                     )
                 self._database.executemany(
-                    f"INSERT OR REPLACE INTO indicators ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+                    "INSERT OR REPLACE INTO indicators VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                     [_row(indicator) for indicator in upserts],
                 )
                 self._database.execute("INSERT OR REPLACE INTO state VALUES ('revision', ?)", (last,))
@@ -239,7 +241,8 @@ class PolicyStore:
         return [row for identity in identities for row in self._select("WHERE id = ?", identity)]
 
     def _select(self, condition: str, *parameters: Any) -> list[Indicator]:
-        cursor = self._database.execute(f"SELECT {_COLUMNS} FROM indicators {condition}", parameters)  # noqa: S608
+        query = f"SELECT {_COLUMNS} FROM indicators {condition}"  # noqa: S608
+        cursor = self._database.execute(query, parameters)
         return [_indicator(row) for row in cursor]
 
     def _tell(self, changes: Changes) -> None:

@@ -8,8 +8,9 @@
 | connection or name on the list with Audit | `ExploitGuardNetworkProtectionAudited` |
 
 AdditionalFields of all: `IndicatorId`, `IndicatorType`, `IndicatorValue`, `Action` (the indicator's), `Text`.
-Files also `ThreatName` (`EUS:Win32/CustomEnterpriseBlock!cl`, or `...NoAlertBlock!cl` for an indicator without alert),
-`WasRemediated`, `WasExecutingWhileDetected`. Network events `ResponseCategory: CustomBlockList`. Refused means prevented.
+Files also `ThreatName` (`EUS:Win32/CustomEnterpriseBlock!cl`, or `...NoAlertBlock!cl` for an indicator
+without alert), `WasRemediated`, `WasExecutingWhileDetected`. Network events
+`ResponseCategory: CustomBlockList`. Refused means prevented.
 """
 
 import os

@@ -1,6 +1,7 @@
 """The investigation package: a zip of what a responder first wants to know of a Linux device.
 
-Each item is bounded in time and size, and one that fails leaves its reason in the summary instead of failing the package.
+Each item is bounded in time and size, and one that fails leaves its reason in the summary instead of
+failing the package.
 """
 
 import csv
@@ -67,10 +68,8 @@ def collect(target: Path, cancelled: threading.Event, items: Iterable[Item] = IT
 def _add(package: zipfile.ZipFile, item: Item, cancelled: threading.Event) -> Status:
     started = time.monotonic()
     try:
-        if callable(item.source):
-            output = _bounded(item.source)
-        else:
-            output = _command(item.source, cancelled)
+        source = item.source
+        output = _bounded(source) if callable(source) else _command(source, cancelled)
     except FileNotFoundError as error:
         output = Output(b"", "NotAvailable", str(error))
     except Exception as error:

@@ -1,6 +1,7 @@
 """Stopping processes for good: found by the file they run, frozen as a tree, then killed by pidfd.
 
-A process is its pid and its start time. Never touched: pid 1, kernel threads, and the agent with all it descends from.
+A process is its pid and its start time. Never touched: pid 1, kernel threads, and the agent with all it
+descends from.
 """
 
 import os
@@ -43,7 +44,8 @@ def process(pid: int) -> Process | None:
             fields = file.read().rpartition(b")")[2].split()
     except OSError:
         return None
-    # Fields after the name: state, parent, ...; flags is the 7th of them, PF_KTHREAD its bit 21; the start time the 20th.
+    # Fields after the name: state, parent, ...; flags is the 7th of them, PF_KTHREAD its bit 21; the start
+    # time the 20th.
     return Process(pid, int(fields[19]), int(fields[1]), bool(int(fields[6]) & 0x00200000))
 
 
@@ -66,7 +68,8 @@ def images() -> Iterator[Image]:
 
 
 def protected(processes: Collection[Process]) -> set[int]:
-    """Pids that are never stopped: init, kernel threads, this process, its ancestors, and its whole process tree."""
+    """Pids that are never stopped: init, kernel threads, this process, its ancestors, and its whole
+    process tree."""
     parents = {p.pid: p.parent for p in processes}
     keep = {0, 1, *(p.pid for p in processes if p.kernel)}
     pid = os.getpid()
@@ -103,8 +106,8 @@ def kill_trees(roots: Collection[Process]) -> int:
 
 
 def trees(roots: Collection[Process], running: Collection[Process], keep: Collection[int]) -> list[Process]:
-    """The roots that still run and their descendants, parents first. What is in `keep` stays, with all that is below
-    it: were init asked for, everything would be."""
+    """The roots that still run and their descendants, parents first. What is in `keep` stays, with all
+    that is below it: were init asked for, everything would be."""
     children: dict[int, list[Process]] = {}
     alive = {(p.pid, p.started) for p in running}
     for member in running:

@@ -75,7 +75,8 @@ class Quarantine:
         reason: str = "",
         cancelled: threading.Event | None = None,
     ) -> Result:
-        """`paths`: where copies of the file are known to lie. A path that holds something else is left alone."""
+        """`paths`: where copies of the file are known to lie. A path that holds something else is left
+        alone."""
         digest = digest.strip().lower()
         if len(digest) not in _ALGORITHMS or not all(c in "0123456789abcdef" for c in digest):
             raise ValueError("not a file hash")

@@ -1,8 +1,10 @@
-"""The quarantine vault: files encrypted with all that is needed to put them back, in the agent's state folder.
+"""The quarantine vault: files encrypted with all that is needed to put them back, in the agent's state
+folder.
 
-Each file is an item of its own random id: `<id>.json` (what it was) and `<id>.bin` (chunks of AES-256-GCM). A chunk's nonce
-is its number and its associated data says item, number and whether it is the last, so chunks can be neither exchanged
-nor cut off. The key is made once and only root reads it: it keeps the content inert, not secret from root.
+Each file is an item of its own random id: `<id>.json` (what it was) and `<id>.bin` (chunks of
+AES-256-GCM). A chunk's nonce is its number and its associated data says item, number and whether it is the
+last, so chunks can be neither exchanged nor cut off. The key is made once and only root reads it: it keeps
+the content inert, not secret from root.
 """
 
 import base64
@@ -72,8 +74,9 @@ class Vault:
     ) -> Item:
         """Move a regular file into the vault. Raises VaultError when it is not the expected file (any more).
 
-        The name is removed only if it still leads to the very inode that was stored, in the very directory opened
-        at first: a symbolic link swapped in for any part of the path makes it fail, never reach another file.
+        The name is removed only if it still leads to the very inode that was stored, in the very directory
+        opened at first: a symbolic link swapped in for any part of the path makes it fail, never reach
+        another file.
         """
         # Links above the file are resolved once; from here on none is followed.
         path = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
@@ -154,8 +157,9 @@ class Vault:
             os.fsync(target)
             sha256, sha1, md5 = (hasher.hexdigest() for hasher in hashers)
             item = Item(
-                item_id, path, offset, sha256, sha1, md5, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid,
-                status.st_atime_ns, status.st_mtime_ns, _xattrs(fd), status.st_nlink, timestamp(), reason,
+                item_id, path, offset, sha256, sha1, md5, stat.S_IMODE(status.st_mode), status.st_uid,
+                status.st_gid, status.st_atime_ns, status.st_mtime_ns, _xattrs(fd), status.st_nlink,
+                timestamp(), reason,
             )  # fmt: skip
             write_atomically(self._folder / f"{item_id}.json", json.dumps(asdict(item)).encode())
             sync_folder(self._folder)
