@@ -1,7 +1,8 @@
 """Added latency of an execution with the gate on, beside the same without, interleaved in one run.
 
-On a tmpfs of its own, so that only the measured programs are asked about. Needs root. `off` and `off new` are without
-a gate, `cleared` is a file that was asked about before (the usual case), `asked` a new file each time: hashed, answered.
+On a tmpfs of its own, so that only the measured programs are asked about. Needs root. `off` and `off new`
+are without a gate, `cleared` is a file that was asked about before (the usual case), `asked` a new file each
+time: hashed and answered.
 """
 
 import argparse
