@@ -28,6 +28,7 @@ from shieldwall.response.actions import ActionService
 from shieldwall.response.packages import PackageStore
 from shieldwall.settings import Settings
 from shieldwall.state.engine import Base, Database
+from shieldwall.telemetry.store import TelemetryStore
 from shieldwall.wakeups import Wakeups
 from tests.conftest import OTHER_TENANT, TENANT
 
@@ -198,9 +199,17 @@ def signing_keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def telemetry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TelemetryStore]:
+    """The run's one embedded ClickHouse."""
+    store = TelemetryStore.open(Settings(data=tmp_path_factory.mktemp("telemetry")))
+    yield store
+    store.close()
+
+
 @pytest.fixture
-def api(tmp_path: Path, signing_keys: Path) -> Iterator[Api]:
-    log.configure()
+def api(tmp_path: Path, signing_keys: Path, telemetry: TelemetryStore) -> Iterator[Api]:
+    log.configure("ERROR")
     settings = Settings(data=tmp_path)
     shutil.copytree(signing_keys, settings.secrets)
     settings.secrets.chmod(0o700)
@@ -214,6 +223,7 @@ def api(tmp_path: Path, signing_keys: Path) -> Iterator[Api]:
     services = SimpleNamespace(
         settings=settings,
         database=database,
+        telemetry=telemetry,
         wakeups=wakeups,
         tokens=TokenService(settings, database),
         actions=ActionService(database, wakeups, settings),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import Insert, insert, select
@@ -12,8 +13,8 @@ from sqlalchemy import Insert, insert, select
 from shieldwall.alerts.models import Alert
 from shieldwall.identity.models import AuditEntry
 from shieldwall.state.engine import Base
-from tests.api.conftest import DEVICE, SECOND, URL, Api, entity
-from tests.conftest import TENANT
+from tests.api.conftest import DEVICE, SECOND, START, URL, Api, entity
+from tests.conftest import OTHER_TENANT, TENANT
 
 FIRST, SECOND_ALERT, THIRD, FOURTH = (f"da{number:018d}_1" for number in (1, 2, 3, 4))
 
@@ -118,6 +119,22 @@ def test_what_belongs_to_an_alert(api: Api) -> None:
     assert user["@odata.context"] == f"{URL}/api/$metadata#Users/$entity"
     assert (user["id"], user["accountSid"]) == ("web01\\root", "S-1-22-1-0")
     assert user["firstSeen"] == "2026-01-02T03:04:05Z", "times of users have no fraction"
+
+
+def test_the_user_of_an_alert_has_the_facts_of_the_stored_logons(api: Api) -> None:
+    logon = {"AccountName": "root", "AccountDomain": "web01"}
+    for tenant, device, kind, days in (
+        (TENANT, DEVICE, "Interactive", 0),
+        (TENANT, DEVICE, "Network", 1),
+        (TENANT, SECOND, "Network", 2),
+        (OTHER_TENANT, "f" * 40, "Batch", 3),
+    ):
+        row = logon | {"Timestamp": START - timedelta(days=days), "DeviceId": device, "LogonType": kind}
+        api.services.telemetry.insert_rows("DeviceLogonEvents", tenant, [row])
+    user = api.get(f"/api/alerts/{FIRST}/user")
+    assert (user["logonTypes"], user["logOnMachinesCount"]) == ("Interactive, Network", 2)
+    assert (user["mostPrevalentMachineId"], user["leastPrevalentMachineId"]) == (DEVICE, SECOND)
+    assert (user["firstSeen"], user["lastSeen"]) == ("2025-12-31T03:04:05Z", "2026-01-02T03:04:05Z")
 
 
 def test_an_alert_without_things_of_a_kind(api: Api) -> None:

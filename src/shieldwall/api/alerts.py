@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 from starlette.responses import Response
 
 from shieldwall.alerts.models import Evidence
-from shieldwall.api import answers, sets, shapes
+from shieldwall.api import answers, sets, shapes, users
 from shieldwall.api.access import requires, services_of
 from shieldwall.api.alert_changes import update_alerts
 from shieldwall.api.alert_pages import alert_count, alert_page
@@ -152,12 +152,13 @@ def machine(
 def user(
     alert_id: str, request: Request, principal: Annotated[Principal, Depends(requires("User.Read.All"))]
 ) -> Response:
-    with services_of(request).database.read(principal.tenant_id) as session:
+    services = services_of(request)
+    with services.database.read(principal.tenant_id) as session:
         row, evidence = find_alert(session, alert_id)
-        found = shapes.user(row, evidence)
-    if found is None:
+    who = users.account(row, evidence)
+    if who is None:
         raise not_found("User of alert", alert_id)
-    return answers.entity(request, "Users", found)
+    return answers.entity(request, "Users", users.user(services.telemetry, row, who))
 
 
 def _evidence(request: Request, principal: Principal, alert_id: str) -> Sequence[Evidence]:

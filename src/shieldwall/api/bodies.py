@@ -97,6 +97,15 @@ class Shape:
         return {"requestBody": {"content": {"application/json": {"schema": schema}}}}
 
 
+class Passed(Shape):
+    """A body whose values another part checks: they come as they are, under the names of the parameters."""
+
+    def read(self, body: Mapping[str, Any]) -> Body:
+        given = {key.lower(): value for key, value in body.items()}
+        names = [parameter.name for parameter in self.parameters]
+        return {name: given[name.lower()] for name in names if name.lower() in given}
+
+
 async def read_object(request: Request) -> Body:
     """The JSON object of a body, whatever its Content-Type; an empty body is an object without properties."""
     content = bytearray()

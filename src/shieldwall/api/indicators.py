@@ -12,19 +12,48 @@ from starlette.responses import Response
 
 from shieldwall.api import answers, sets, shapes
 from shieldwall.api.access import requires, services_of
+from shieldwall.api.bodies import Body, Parameter, Passed, invalid_body
 from shieldwall.api.odata.compile import Condition
 from shieldwall.api.odata.options import read_options
 from shieldwall.api.odata.query import count, fetch
 from shieldwall.api.routing import router as new_router
 from shieldwall.detection.models import Indicator
 from shieldwall.devices.models import DeviceGroup
-from shieldwall.errors import not_found
+from shieldwall.errors import ApiError, missing_parameter, not_found
 from shieldwall.identity.principal import Principal
 from shieldwall.times import now
 
 router = new_router("Indicators")
 
 ALL = "Ti.ReadWrite.All"
+BATCH_LIMIT = 500
+
+INDICATOR = Passed(
+    *(
+        Parameter(name)
+        for name in (
+            "indicatorValue",
+            "indicatorType",
+            "action",
+            "title",
+            "description",
+            "application",
+            "expirationTime",
+            "severity",
+            "recommendedActions",
+            "educateUrl",
+            "externalId",
+            "category",
+            "generateAlert",
+            "bypassDurationHours",
+            "historicalDetection",
+        )
+    ),
+    Parameter("rbacGroupNames", many=True),
+    Parameter("mitreTechniques", many=True),
+)
+IMPORT = Passed(Parameter("Indicators"))
+BATCH = Passed(Parameter("IndicatorIds", many=True))
 
 Caller = Annotated[Principal, Depends(requires("Ti.ReadWrite", ALL))]
 
@@ -56,6 +85,54 @@ def get_indicator(indicator_id: str, request: Request, principal: Caller) -> Res
         return answers.entity(request, "Indicators", _shapes(session, [row])[0])
 
 
+@router.post("/api/indicators", summary="Submit or update an indicator")
+def submit(request: Request, principal: Caller, body: Annotated[Body, Depends(INDICATOR)]) -> Response:
+    """A value that is on the list already is updated and keeps its id."""
+    services = services_of(request)
+    row = services.indicators.create_or_update(principal.tenant_id, principal, body)
+    with services.database.read(principal.tenant_id) as session:
+        return answers.entity(request, "Indicators", _shapes(session, [row])[0])
+
+
+@router.post("/api/indicators/import", summary="Submit or update many indicators")
+def import_many(request: Request, principal: Caller, body: Annotated[Body, Depends(IMPORT)]) -> Response:
+    """Up to 500, each with its own outcome."""
+    items = body.get("Indicators")
+    if items is None:
+        raise missing_parameter("Indicators")
+    if not (isinstance(items, list) and all(isinstance(item, dict) for item in items)):
+        raise invalid_body("Indicators must be a list of objects.")
+    _bounded("indicators", items)
+    results = services_of(request).indicators.import_many(
+        principal.tenant_id, principal, [INDICATOR.read(item) for item in items]
+    )
+    return answers.collection(
+        request, "Collection(microsoft.windowsDefenderATP.api.ImportIndicatorResult)", results
+    )
+
+
+@router.post("/api/indicators/BatchDelete", summary="Delete many indicators", status_code=204)
+def delete_many(request: Request, principal: Caller, body: Annotated[Body, Depends(BATCH)]) -> Response:
+    """Delete up to 500 indicators, all of them or none."""
+    items = body.get("IndicatorIds")
+    if items is None:
+        raise missing_parameter("IndicatorIds")
+    if not isinstance(items, list):
+        raise invalid_body("IndicatorIds must be a list of strings.")
+    if not items:
+        raise ApiError(400, "MaximumBatchSizeExceeded", "The batch is empty.")
+    _bounded("indicators", items)
+    numbers = list(dict.fromkeys(_valid_number(item) for item in items))
+    services_of(request).indicators.delete_many(principal.tenant_id, principal, numbers)
+    return answers.nothing()
+
+
+@router.delete("/api/indicators/{indicator_id}", summary="Delete an indicator", status_code=204)
+def delete(indicator_id: str, request: Request, principal: Caller) -> Response:
+    services_of(request).indicators.delete(principal.tenant_id, principal, _number(indicator_id))
+    return answers.nothing()
+
+
 def _visible(principal: Principal) -> list[Condition]:
     """What the caller may see: active ones, and with Ti.ReadWrite alone those of its own."""
     conditions: list[Condition] = [
@@ -77,3 +154,16 @@ def _number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 19):
         raise not_found("Indicator", text[:40])
     return int(text)
+
+
+def _valid_number(item: object) -> int:
+    text = str(item) if isinstance(item, str | int) and not isinstance(item, bool) else ""
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise ApiError(400, "InvalidInput", f"The id {str(item)[:40]!r} is not valid.")
+    return int(text)
+
+
+def _bounded(what: str, items: Sequence[object]) -> None:
+    if len(items) > BATCH_LIMIT:
+        message = f"The batch has {len(items)} {what}; at most {BATCH_LIMIT} are allowed."
+        raise ApiError(400, "MaximumBatchSizeExceeded", message)

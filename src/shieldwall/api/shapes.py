@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 from urllib.parse import urlsplit
 
 from shieldwall.alerts.models import Alert, AlertComment, Evidence
@@ -229,30 +228,4 @@ def file(row: Evidence) -> Entity:
         "isValidCertificate": None,
         "determinationType": "Unknown",
         "determinationValue": None,
-    }
-
-
-def user(row: Alert, evidence_rows: Sequence[Evidence]) -> Entity | None:
-    """The user of an alert: the related one, else the first in its evidence; times are whole seconds."""
-    found = next((item for item in evidence_rows if item.entity_type == "User" and item.account_name), None)
-    related: dict[str, Any] = row.related_user or {}
-    name = related.get("userName") or (found.account_name if found else None)
-    if not name:
-        return None
-    if found is not None and found.account_name != name:
-        found = None
-    domain = related.get("domainName") or (found.domain_name if found else None)
-    return {
-        "id": f"{domain}\\{name}" if domain else name,
-        "accountName": name,
-        "accountDomain": domain,
-        "accountSid": found.user_sid if found else None,
-        "firstSeen": to_text((row.first_event_time or row.alert_creation_time).replace(microsecond=0)),
-        "lastSeen": to_text((row.last_event_time or row.alert_creation_time).replace(microsecond=0)),
-        "mostPrevalentMachineId": row.machine_id,
-        "leastPrevalentMachineId": row.machine_id,
-        "logonTypes": "Interactive",
-        "logOnMachinesCount": 1,
-        "isDomainAdmin": False,
-        "isOnlyNetworkUser": False,
     }
