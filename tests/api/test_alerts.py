@@ -13,7 +13,8 @@ from sqlalchemy import Insert, insert, select
 from shieldwall.alerts.models import Alert
 from shieldwall.identity.models import AuditEntry
 from shieldwall.state.engine import Base
-from tests.api.conftest import DEVICE, SECOND, START, URL, Api, entity
+from shieldwall.times import now, to_text
+from tests.api.conftest import DEVICE, SECOND, URL, Api, entity
 from tests.conftest import OTHER_TENANT, TENANT
 
 FIRST, SECOND_ALERT, THIRD, FOURTH = (f"da{number:018d}_1" for number in (1, 2, 3, 4))
@@ -122,19 +123,22 @@ def test_what_belongs_to_an_alert(api: Api) -> None:
 
 
 def test_the_user_of_an_alert_has_the_facts_of_the_stored_logons(api: Api) -> None:
-    logon = {"AccountName": "root", "AccountDomain": "web01"}
+    with api.services.database.session(TENANT) as session:
+        session.get(Alert, SECOND_ALERT).related_user = {"userName": "alice", "domainName": "web01"}
+    logon, moment = {"AccountName": "alice", "AccountDomain": "web01"}, now()
     for tenant, device, kind, days in (
         (TENANT, DEVICE, "Interactive", 0),
         (TENANT, DEVICE, "Network", 1),
         (TENANT, SECOND, "Network", 2),
         (OTHER_TENANT, "f" * 40, "Batch", 3),
     ):
-        row = logon | {"Timestamp": START - timedelta(days=days), "DeviceId": device, "LogonType": kind}
+        row = logon | {"Timestamp": moment - timedelta(days=days), "DeviceId": device, "LogonType": kind}
         api.services.telemetry.insert_rows("DeviceLogonEvents", tenant, [row])
-    user = api.get(f"/api/alerts/{FIRST}/user")
+    user = api.get(f"/api/alerts/{SECOND_ALERT}/user")
     assert (user["logonTypes"], user["logOnMachinesCount"]) == ("Interactive, Network", 2)
     assert (user["mostPrevalentMachineId"], user["leastPrevalentMachineId"]) == (DEVICE, SECOND)
-    assert (user["firstSeen"], user["lastSeen"]) == ("2025-12-31T03:04:05Z", "2026-01-02T03:04:05Z")
+    assert user["lastSeen"] == to_text(moment.replace(microsecond=0))
+    assert user["firstSeen"] == to_text(moment.replace(microsecond=0) - timedelta(days=2))
 
 
 def test_an_alert_without_things_of_a_kind(api: Api) -> None:
