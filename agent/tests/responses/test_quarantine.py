@@ -132,6 +132,36 @@ def test_a_deleted_image_still_stops(tmp_path: Path) -> None:
     assert child.wait(5) == -signal.SIGKILL
 
 
+def test_what_the_agent_runs_on_is_never_taken(tmp_path: Path) -> None:
+    """Asked for with a module of ours, as a mistake here must not cost the machine its Python."""
+    module = tmp_path / "needed_by_the_agent.py"
+    module.write_text("# unique to this test\n")
+    sys.path.insert(0, str(tmp_path))
+    try:
+        __import__("needed_by_the_agent")
+        digest = hashlib.sha1(module.read_bytes()).hexdigest()
+        quarantine = Quarantine(Vault(tmp_path / "vault"), RunningImages(), MemorySink())
+        result = quarantine.stop_and_quarantine(digest, [str(module)])
+    finally:
+        sys.path.remove(str(tmp_path))
+        sys.modules.pop("needed_by_the_agent", None)
+    assert [entry["path"] for entry in result.failed] == [str(module)]
+    assert module.exists()
+
+
+def test_other_processes_of_the_agents_own_interpreter_live_on(tmp_path: Path) -> None:
+    python = Path(sys.executable).resolve()
+    child = subprocess.Popen([python, "-c", "import time; time.sleep(60)"])
+    try:
+        status = python.stat()
+        found = {"device": status.st_dev, "inode": status.st_ino, "hashes": {}, "path": str(python)}
+        assert Quarantine(Vault(tmp_path), RunningImages(), MemorySink()).stop_running(found) == 0
+        assert child.poll() is None
+    finally:
+        child.kill()
+        child.wait()
+
+
 @pytest.mark.parametrize("digest", ["", "x" * 40, "../etc", "a" * 39])
 def test_what_is_no_hash_is_refused(tmp_path: Path, digest: str) -> None:
     with pytest.raises(ValueError, match="hash"):

@@ -25,7 +25,6 @@ import signal
 import socket
 import sqlite3
 import struct
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -35,7 +34,7 @@ from typing import Any, Protocol
 
 from shieldwall_agent import ipc
 from shieldwall_agent.enforcement.fanotify import FAN_OPEN_EXEC_PERM, Group, PermissionEvent
-from shieldwall_agent.enforcement.file_identity import FileKey
+from shieldwall_agent.enforcement.file_identity import FileKey, protected_files
 from shieldwall_agent.enforcement.filesystems import MountWatch
 from shieldwall_agent.enforcement.hash_queue import KINDS, Hashes, HashQueue
 from shieldwall_agent.enforcement.policy import Indicator, PolicyStore
@@ -113,7 +112,7 @@ class Gate:
         self._deadlines: list[tuple[float, int, tuple[int, int], PermissionEvent]] = []
         self._reported: dict[tuple[int, int, str], float] = {}
         self._watched: set[int] = set()
-        self._protected = _mapped_inodes("self") | _mapped_inodes("1") | _own_modules()
+        self._protected = protected_files()
         self._kinds: tuple[str, ...] = ()
         self._version = -1
         self._next_expiry: float | None = None
@@ -510,29 +509,6 @@ def _opened(known: _Known) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
-
-
-def _mapped_inodes(process: str) -> set[tuple[int, int]]:
-    """The program and libraries of a process: refusing those would stop the agent or the whole machine."""
-    found: set[tuple[int, int]] = set()
-    with contextlib.suppress(OSError):
-        lines = os.fsdecode(Path(f"/proc/{process}/maps").read_bytes()).splitlines()
-        paths = {line.split(None, 5)[5] for line in lines if " /" in line}
-        for path in paths:
-            with contextlib.suppress(OSError):
-                status = os.stat(path)
-                found.add((status.st_dev, status.st_ino))
-    return found
-
-
-def _own_modules() -> set[tuple[int, int]]:
-    found: set[tuple[int, int]] = set()
-    for module in list(sys.modules.values()):
-        if path := getattr(module, "__file__", None):
-            with contextlib.suppress(OSError):
-                status = os.stat(path)
-                found.add((status.st_dev, status.st_ino))
-    return found
 
 
 class _Silent:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from shieldwall_agent.enforcement.file_identity import FileKey
+from shieldwall_agent.enforcement.file_identity import FileKey, protected_files
 from shieldwall_agent.events import Sink, timestamp
 from shieldwall_agent.responses.processes import Image, images, kill_trees
 from shieldwall_agent.responses.vault import Item, Vault, VaultError
@@ -82,7 +82,7 @@ class Quarantine:
             raise ValueError("not a file hash")
         result = Result()
         running = self._running.find([digest]).get(digest, [])
-        result.processes_stopped = kill_trees({image.process for image in running})
+        result.processes_stopped = _stop(running)
         places = dict.fromkeys([*(image.path for image in running), *paths])
         for path in places:
             if cancelled is not None and cancelled.is_set():
@@ -94,9 +94,7 @@ class Quarantine:
         """Kill what runs a file that the gate found, whatever its name is by now, and quarantine the file."""
         place = (int(found["device"]), int(found["inode"]))
         result = Result()
-        result.processes_stopped = kill_trees(
-            {image.process for image in images() if (image.device, image.inode) == place}
-        )
+        result.processes_stopped = _stop(i for i in images() if (i.device, i.inode) == place)
         hashes = found["hashes"]
         self._take(
             str(found["path"]), str(hashes.get("FileSha256") or hashes.get("FileSha1")), reason, result
@@ -105,7 +103,7 @@ class Quarantine:
 
     def stop_running(self, found: dict[str, Any]) -> int:
         place = (int(found["device"]), int(found["inode"]))
-        return kill_trees({image.process for image in images() if (image.device, image.inode) == place})
+        return _stop(i for i in images() if (i.device, i.inode) == place)
 
     def restore(self, item_id: str) -> str:
         path = self._vault.restore(item_id)
@@ -116,8 +114,11 @@ class Quarantine:
 
     def _take(self, path: str, digest: str, reason: str, result: Result) -> None:
         try:
+            status = os.stat(path, follow_symlinks=False)
+            if (status.st_dev, status.st_ino) in protected_files():
+                raise VaultError("the agent or init needs this file")
             item = self._vault.take(path, reason, expected_digest=digest)
-        except VaultError as error:
+        except (VaultError, OSError) as error:
             if os.path.lexists(path):
                 log.warning("%s was not quarantined: %s", path, error)
                 result.failed.append({"path": path, "reason": str(error)})
@@ -137,6 +138,12 @@ class Quarantine:
                 "AdditionalFields": {"VaultId": item_id, "WasRemediated": action == "FileQuarantined"},
             }
         )
+
+
+def _stop(running: Iterable[Image]) -> int:
+    """Kill these; not what the agent or init runs too: an interpreter's hash would take half the machine."""
+    keep = protected_files()
+    return kill_trees({image.process for image in running if (image.device, image.inode) not in keep})
 
 
 def _columns(item: Item) -> dict[str, Any]:
