@@ -14,6 +14,7 @@ from shieldwall_agent.identity import Clock
 from shieldwall_agent.transport import Client, Pause, Refused, Unreachable
 
 WAIT_SECONDS = 50
+USELESS_SECONDS = 1.0  # pause after an answer of which nothing could be used, so as not to spin
 MOST_MESSAGES = 1_000  # of one answer
 
 log = logging.getLogger(__name__)
@@ -92,7 +93,8 @@ class Channel:
         self._counters.last_error = ""
         self._counters.revoked = False
         if answer.status != 204 and not self._take_all(answer.body):
-            return self._pause.next()  # nothing of it was of use: asking again at once would spin
+            self._pause.reset()
+            return USELESS_SECONDS
         self._pause.reset()
         return 0.0
 
@@ -109,6 +111,7 @@ class Channel:
         try:
             message = open_message(envelope, self._command_key, self._device_id, self._clock.now())
             if not self._journal.accept(message):
+                self._journal.report_again(message.id)
                 raise BadMessage("its id is known already")
         except BadMessage as error:
             self._counters.refused += 1

@@ -151,6 +151,10 @@ class Journal:
     def note_reported(self, command_id: str, status: str) -> None:
         self._update("reported = ? WHERE id = ?", status, command_id)
 
+    def report_again(self, command_id: str) -> None:
+        """The server still asks for it, so it does not have the result."""
+        self._update("reported = '' WHERE id = ?", command_id)
+
     def note_uploaded(self, command_id: str) -> None:
         self._update("package = '' WHERE id = ?", command_id)
 

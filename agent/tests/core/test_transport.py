@@ -262,6 +262,23 @@ def test_forged_foreign_expired_and_replayed_messages_change_nothing(
     assert len(agent.carried_out) == 1
 
 
+def test_command_that_the_server_repeats_is_reported_again_but_not_run_again(
+    server: ProtocolServer, agent: Agent
+) -> None:
+    device = agent.enrolment.device_id
+    action = server.send(device, "unisolate")
+    agent.channel.poll(0)
+    while agent.journal.unfinished():
+        time.sleep(0.01)
+    assert agent.reporter.report_all()
+    for _ in range(5):
+        server.send(device, "unisolate", id=action)
+        assert agent.channel.poll(0) <= 1
+    assert agent.reporter.report_all()
+    assert len(agent.carried_out) == 1
+    assert statuses(server, action) == ["Succeeded"] * 2
+
+
 def test_replay_is_known_after_a_restart(server: ProtocolServer, agent: Agent, state: State) -> None:
     device = agent.enrolment.device_id
     server.send(device, "indicators", {"from": 0, "to": 1, "full": True})
