@@ -1,0 +1,164 @@
+"""Processes, TCP connections and DNS queries by raw tracepoints: complete, with the owner of each."""
+
+import socket
+import struct
+import time
+
+from shieldwall_agent.bpf.loader import BpfError, BpfObject, Ring
+from shieldwall_agent.clock import boot_to_unix, ticks_of
+from shieldwall_agent.events import events_lost
+from shieldwall_agent.processes import Process, joined
+from shieldwall_agent.sensors import addresses, dns
+from shieldwall_agent.sensors.base import Surroundings, Unavailable, Worker
+from shieldwall_agent.sensors.execution import executed
+from shieldwall_agent.sensors.own import Own
+
+POLL_MILLISECONDS = 40
+"""The kernel wakes us early when half a megabyte waits, so this delays events and loses none."""
+
+_HEADER = struct.Struct("=IIQQIIQ")  # kind, pid, time, start, ppid, uid, parent's start
+_EXEC = struct.Struct("=QQIIIIII16s")  # inode, cgroup, device, loginuid, session, name, argv, total, comm
+_SOCKET = struct.Struct("=HHHHH6x16s16s16s")  # family, old, new, local port, remote port, addresses, comm
+_DNS = struct.Struct("=HHH2x16s16s")  # family, size, local port, server, comm
+
+_EXECUTED, _FORKED, _EXITED, _SOCKET_STATE, _QUERY = 1, 2, 3, 4, 5
+_ESTABLISHED, _SYN_SENT, _LISTEN = 1, 2, 10
+_NOBODY = 0xFFFFFFFF
+
+
+class Ebpf:
+    """One object in the kernel, one ring, one thread that reads it."""
+
+    name = "eBPF"
+    covers = ("processes", "network", "dns")
+
+    def __init__(self, around: Surroundings, own: Own, active: set[str]) -> None:
+        self._around = around
+        self._own = own
+        self._active = active
+        self._seen = dict.fromkeys(self.covers, 0)
+        self._waiting: list[bytes] = []
+        self._lost = 0
+        self._offset = 0.0
+        self._object: BpfObject | None = None
+        self._ring: Ring | None = None
+        self._worker = Worker("ebpf", self._step)
+
+    def start(self) -> None:
+        try:
+            self._object = BpfObject("sensors")
+            for program in ("on_exec", "on_fork", "on_exit", "on_socket_state", "on_packet"):
+                self._object.attach(program)
+            self._ring = self._object.ring("events", self._waiting.append)
+        except BpfError as error:
+            self.stop()
+            raise Unavailable(str(error)) from error
+        # Attached first and looked around then, so that no process falls in between.
+        self._around.processes.seed()
+        self._worker.start()
+
+    def stop(self) -> None:
+        self._worker.stop()
+        if self._object is not None and not self._worker.alive():
+            self._object.close()
+            self._object = self._ring = None
+
+    def alive(self) -> bool:
+        return self._worker.alive()
+
+    def seen(self, sensor: str) -> int:
+        return self._seen[sensor]
+
+    def lost(self) -> int:
+        return self._lost
+
+    def _step(self) -> None:
+        assert self._ring is not None
+        self._ring.poll(POLL_MILLISECONDS)
+        self._offset = boot_to_unix()
+        samples, self._waiting[:] = self._waiting[:], []
+        for sample in samples:
+            self._take(sample)
+        self._count_losses()
+        if len(samples) < 64:
+            # A pause even when woken: many short polls cost more than one that takes what has gathered.
+            time.sleep(POLL_MILLISECONDS / 1000)
+
+    def _count_losses(self) -> None:
+        assert self._object is not None
+        lost = self._object.number("dropped")
+        if lost > self._lost:
+            self._around.sink.emit(events_lost("eBPF", lost - self._lost, "the kernel's ring was full"))
+            self._lost = lost
+
+    def _take(self, sample: bytes) -> None:
+        kind, pid, moment, start, ppid, uid, _ = _HEADER.unpack_from(sample)
+        when = self._offset + moment / 1e9
+        if kind == _FORKED:
+            self._around.processes.fork(pid, ticks_of(start), ppid, uid)
+        elif kind == _EXITED:
+            self._around.processes.exit(pid)
+        elif kind == _EXECUTED:
+            self._seen["processes"] += 1
+            self._execution(sample, when, self._process(pid, start, ppid, uid))
+        elif kind == _SOCKET_STATE:
+            self._seen["network"] += 1
+            if "network" in self._active:
+                self._connection(sample, when, self._process(pid, start, ppid, uid) if pid else None)
+        elif kind == _QUERY:
+            self._seen["dns"] += 1
+            if "dns" in self._active:
+                self._query(sample, when, self._process(pid, start, ppid, uid))
+
+    def _process(self, pid: int, start: int, ppid: int, uid: int) -> Process:
+        process = self._around.processes.fork(pid, ticks_of(start), ppid, uid)
+        process.uid = uid
+        return process
+
+    def _execution(self, sample: bytes, when: float, process: Process) -> None:
+        (inode, _cgroup, _device, login, session, name_size, argv_size, total, _comm) = _EXEC.unpack_from(
+            sample, _HEADER.size
+        )
+        begin = _HEADER.size + _EXEC.size
+        name = sample[begin : begin + name_size].split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+        line = joined(sample[begin + name_size : begin + name_size + argv_size])
+        extra: dict[str, object] = {}
+        if login != _NOBODY:
+            extra |= {"LoginUid": login, "SessionId": session}
+        if total > argv_size:
+            extra["CommandLineBytes"] = total
+        event = executed(
+            self._around, process, when=when, name=name, inode=inode, command_line=line, extra=extra
+        )
+        if "processes" in self._active and not self._own.is_own(process):
+            self._around.sink.emit(event)
+
+    def _connection(self, sample: bytes, when: float, process: Process | None) -> None:
+        if process is not None and self._own.is_own(process):
+            return
+        family, old, new, local_port, remote_port, local, remote, _comm = _SOCKET.unpack_from(
+            sample, _HEADER.size
+        )
+        if new == _LISTEN:
+            action = "ListeningConnectionCreated"
+        elif old == _SYN_SENT:
+            action = "ConnectionSuccess" if new == _ESTABLISHED else "ConnectionFailed"
+        else:
+            action = "InboundConnectionAccepted"
+        self._around.sink.emit(
+            addresses.connection(
+                action,
+                process,
+                when,
+                (addresses.text(family, local), local_port),
+                (addresses.text(family, remote), remote_port),
+            )
+        )
+
+    def _query(self, sample: bytes, when: float, process: Process) -> None:
+        family, size, _port, server, _comm = _DNS.unpack_from(sample, _HEADER.size)
+        begin = _HEADER.size + _DNS.size
+        asked = dns.question(sample[begin : begin + size])
+        if asked and not self._own.is_own(process):
+            where = addresses.text(family or socket.AF_INET, server)
+            self._around.sink.emit(dns.query(*asked, process, when, where))

@@ -1,0 +1,144 @@
+"""Processes and connections by looking into /proc: for users without privileges. Short ones are missed."""
+
+import os
+import socket
+import time
+
+import psutil
+
+from shieldwall_agent.processes import Process
+from shieldwall_agent.sensors import addresses
+from shieldwall_agent.sensors.base import Surroundings, Unavailable, Worker
+from shieldwall_agent.sensors.execution import executed
+from shieldwall_agent.sensors.own import Own
+
+PROCESS_SECONDS = 0.5
+CONNECTION_SECONDS = 5.0
+
+
+class ProcessPolling:
+    """New processes by comparing two looks."""
+
+    name = "/proc polling"
+    covers = ("processes",)
+
+    def __init__(self, around: Surroundings, own: Own, active: set[str]) -> None:
+        self._around = around
+        self._own = own
+        self._active = active
+        self._known: set[int] = set()
+        self._seen = 0
+        self._worker = Worker("process-polling", self._step)
+
+    def start(self) -> None:
+        if not os.path.isdir("/proc/self"):
+            raise Unavailable("/proc is not mounted")
+        self._around.processes.seed()
+        self._known = _pids()
+        self._worker.start()
+
+    def stop(self) -> None:
+        self._worker.stop()
+
+    def alive(self) -> bool:
+        return self._worker.alive()
+
+    def seen(self, sensor: str) -> int:
+        return self._seen
+
+    def lost(self) -> int:
+        return 0
+
+    def _step(self) -> None:
+        now = _pids()
+        for pid in sorted(now - self._known):
+            process = self._around.processes.look(pid)
+            if process is None:
+                continue
+            self._seen += 1
+            if "processes" in self._active and not self._own.is_own(process):
+                self._around.sink.emit(executed(self._around, process, when=time.time()))
+        for pid in self._known - now:
+            self._around.processes.exit(pid)
+        self._known = now
+        self._worker.wait(PROCESS_SECONDS)
+
+
+class ConnectionPolling:
+    """New connections by comparing two looks at the tables of sockets."""
+
+    name = "/proc/net polling"
+    covers = ("network",)
+
+    def __init__(self, around: Surroundings, own: Own, active: set[str]) -> None:
+        self._around = around
+        self._own = own
+        self._active = active
+        self._known: set[tuple[object, ...]] = set()
+        self._seen = 0
+        self._worker = Worker("connection-polling", self._step)
+
+    def start(self) -> None:
+        try:
+            self._known = set(_connections())
+        except (OSError, psutil.Error) as error:
+            raise Unavailable(str(error)) from error
+        self._worker.start()
+
+    def stop(self) -> None:
+        self._worker.stop()
+
+    def alive(self) -> bool:
+        return self._worker.alive()
+
+    def seen(self, sensor: str) -> int:
+        return self._seen
+
+    def lost(self) -> int:
+        return 0
+
+    def _step(self) -> None:
+        now = _connections()
+        for key, (pid, action, local, remote) in now.items():
+            if key in self._known:
+                continue
+            self._seen += 1
+            process: Process | None = self._around.processes.find(pid) if pid else None
+            if "network" in self._active and not (process and self._own.is_own(process)):
+                self._around.sink.emit(addresses.connection(action, process, time.time(), local, remote))
+        self._known = set(now)
+        self._worker.wait(CONNECTION_SECONDS)
+
+
+_Place = tuple[str, int]
+
+
+def _connections() -> dict[tuple[object, ...], tuple[int, str, _Place, _Place]]:
+    found = {}
+    listening = set()
+    rows = psutil.net_connections("tcp")
+    for row in rows:
+        if row.status == psutil.CONN_LISTEN:
+            listening.add(row.laddr.port)
+    for row in rows:
+        local = (_plain(row.laddr.ip), row.laddr.port)
+        remote = (_plain(row.raddr.ip), row.raddr.port) if row.raddr else ("", 0)
+        if row.status == psutil.CONN_LISTEN:
+            action = "ListeningConnectionCreated"
+        elif row.status == psutil.CONN_ESTABLISHED:
+            action = "InboundConnectionAccepted" if row.laddr.port in listening else "ConnectionSuccess"
+        else:
+            continue
+        found[(action, local, remote)] = (row.pid or 0, action, local, remote)
+    return found
+
+
+def _plain(address: str) -> str:
+    try:
+        return addresses.text(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, address))
+    except OSError:
+        return address
+
+
+def _pids() -> set[int]:
+    return {int(name) for name in os.listdir("/proc") if name.isdigit()}
