@@ -16,7 +16,6 @@ import argparse
 import collections
 import contextlib
 import heapq
-import json
 import logging
 import os
 import queue
@@ -24,7 +23,6 @@ import select
 import signal
 import socket
 import sqlite3
-import struct
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -32,22 +30,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from shieldwall_agent import ipc
 from shieldwall_agent.enforcement.fanotify import FAN_OPEN_EXEC_PERM, Group, PermissionEvent
 from shieldwall_agent.enforcement.file_identity import FileKey, protected_files
 from shieldwall_agent.enforcement.filesystems import MountWatch
+from shieldwall_agent.enforcement.gate_server import GateServer
 from shieldwall_agent.enforcement.hash_queue import KINDS, Hashes, HashQueue
 from shieldwall_agent.enforcement.policy import Indicator, PolicyStore
 from shieldwall_agent.enforcement.reports import file_event, name_account
 from shieldwall_agent.events import Event, Sink
 
-SOCKET = "gate.sock"
 DEADLINE = 0.25  # seconds for one decision
 BEAT = 0.25
 CANARY = "/bin/true"
 MOST_KNOWN = 20_000  # files whose hashes are kept
 MOST_REPORTS = 10_000
-MOST_NEWS = 256  # finds kept for a responder that is being restarted
 _EVIDENCE = {"FileSha256", "FileSha1"}  # hashed whatever the list asks for: events carry them
 _REPEAT_SECONDS = 1.0  # one refused attempt asks more than once (a shell that tries the file as a script)
 
@@ -97,16 +93,13 @@ class Gate:
         self._group = Group()
         self._mounts = MountWatch()
         self._hashing = HashQueue()
-        self._server = ipc.listen(folder, SOCKET)
         self._results, self._results_in = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._results.setblocking(False)
         self._finished: collections.deque[tuple[FileKey, Hashes | None]] = collections.deque()
         self._poll = select.poll()
-        self._clients: dict[int, tuple[socket.socket, int]] = {}
-        self._trusted: frozenset[int] = frozenset()
+        self._server = GateServer(folder, self._poll)
         self._reports: queue.SimpleQueue[Event] = queue.SimpleQueue()
         threading.Thread(target=self._send_reports, name="reports", daemon=True).start()
-        self._news: collections.deque[bytes] = collections.deque(maxlen=MOST_NEWS)
         self._known: collections.OrderedDict[tuple[int, int], _Known] = collections.OrderedDict()
         self._waiting: dict[tuple[int, int], _Waiting] = {}
         self._deadlines: list[tuple[float, int, tuple[int, int], PermissionEvent]] = []
@@ -132,7 +125,6 @@ class Gate:
         for fd, events in (
             (self._group.fd, select.POLLIN),
             (self._mounts.fileno(), self._mounts.events),
-            (self._server.fileno(), select.POLLIN),
             (self._results.fileno(), select.POLLIN),
         ):
             self._poll.register(fd, events)
@@ -151,8 +143,6 @@ class Gate:
         finally:
             self._group.close()
             self._server.close()
-            for client, _ in self._clients.values():
-                client.close()
             self._mounts.close()
             self._policy.close()
 
@@ -168,7 +158,7 @@ class Gate:
         elif fd == self._mounts.fileno():
             self._watch_filesystems()
         elif fd == self._server.fileno():
-            self._accept()
+            self._server.accept()
         else:
             self._hear(fd)
 
@@ -211,7 +201,7 @@ class Gate:
     def _consider(self, event: PermissionEvent) -> bool:
         """True when the event is answered or waits for its hash."""
         key = FileKey.of(os.fstat(event.fd))
-        if event.pid == self._pid or event.pid in self._trusted or key.place in self._protected:
+        if event.pid == self._pid or event.pid in self._server.trusted or key.place in self._protected:
             return False
         if not self._kinds:
             return False
@@ -410,52 +400,16 @@ class Gate:
 
     # The responder
 
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            client, _ = self._server.accept()
-            if not ipc.trusted(client):
-                client.close()
-                return
-            client.setblocking(False)
-            pid, _, _ = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-            self._clients[client.fileno()] = (client, pid)
-            self._poll.register(client.fileno(), select.POLLIN)
-            self._trust()
-            client.send(json.dumps({"hello": self._pid}).encode())
-            self._send_news()
-
     def _hear(self, fd: int) -> None:
-        client, _ = self._clients[fd]
         try:
-            data, files, _, _ = socket.recv_fds(client, ipc.LARGEST_MESSAGE, 1)
-        except BlockingIOError:
-            return
-        except OSError:
-            data, files = b"", []
-        if not data:
-            self._drop(fd)
-            return
-        try:
-            message = json.loads(data)
-            for file in files:
-                self._inspect(file)
-            if "changed" in message:
-                self._reconsider()
-                client.send(json.dumps({"applied": message["changed"]}).encode())
-        except (ValueError, OSError, sqlite3.Error):
+            with self._server.hear(fd) as (message, files):
+                for file in files:
+                    self._inspect(file)
+                if "changed" in message:
+                    self._reconsider()
+                    self._server.answer(fd, {"applied": message["changed"]})
+        except (ValueError, TypeError, OSError, sqlite3.Error):
             log.exception("a request failed")
-        finally:
-            for file in files:
-                os.close(file)
-
-    def _drop(self, fd: int) -> None:
-        self._poll.unregister(fd)
-        self._clients.pop(fd)[0].close()
-        self._trust()
-
-    def _trust(self) -> None:
-        """Connected agent processes may open bad files: they hash and quarantine them."""
-        self._trusted = frozenset(pid for _, pid in self._clients.values())
 
     def _inspect(self, fd: int) -> None:
         """Hash a file that a sensor saw written, so that it is known before anybody executes it.
@@ -471,15 +425,7 @@ class Gate:
             "path": known.path, "device": known.key.device, "inode": known.key.inode, "hashes": known.hashes,
             "indicator": rule.id, "late": late,
         }  # fmt: skip
-        self._news.append(json.dumps({"found": news}).encode())
-        self._send_news()
-
-    def _send_news(self) -> None:
-        while self._news and self._clients:
-            for client, _ in list(self._clients.values()):
-                with contextlib.suppress(OSError):
-                    client.send(self._news[0])
-            self._news.popleft()
+        self._server.tell({"found": news})
 
     def _report(self, rule: Indicator, known: _Known, pid: int, executing: bool = False) -> None:
         what = (pid, known.key.inode, rule.id)

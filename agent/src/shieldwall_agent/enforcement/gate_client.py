@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from shieldwall_agent import ipc
-from shieldwall_agent.enforcement.gate import SOCKET
+from shieldwall_agent.enforcement.gate_server import SOCKET
 
 RETRY_SECONDS = 0.2
 MOST_INSPECTIONS = 4096  # paths waiting to be opened
