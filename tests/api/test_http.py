@@ -60,6 +60,11 @@ def test_errors_have_the_documented_shape(api: Api) -> None:
     assert api.error("GET", "/no/such/page") == (404, "NotFound")
 
 
+def test_a_path_with_a_nul_is_refused(api: Api) -> None:
+    for path in ("/api/alerts/%00", "/api/machines/a%00b/alerts", "/%00"):
+        assert api.error("GET", path) == (400, "BadRequest")
+
+
 def test_a_wrong_method_answers_405_with_allow_and_no_body(api: Api) -> None:
     answer = api.call("GET", f"/api/machines/{DEVICE}/Isolate/")
     assert (answer.status_code, answer.headers["allow"], answer.content) == (405, "POST", b"")

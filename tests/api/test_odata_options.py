@@ -11,9 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shieldwall.api import sets
+from shieldwall.api.alert_changes import update_alerts
+from shieldwall.api.lookup import find_device
+from shieldwall.api.odata.fields import Kind
 from shieldwall.api.odata.options import read_options
 from shieldwall.api.odata.query import fetch
 from shieldwall.errors import ApiError
+from shieldwall.identity.principal import Principal
 from shieldwall.state.engine import Database
 from tests.api.conftest import START, alert, incident
 from tests.conftest import TENANT
@@ -99,6 +103,42 @@ def test_top_ends_a_list_and_skip_moves_its_begin(seeded: Database) -> None:
 def test_count_is_of_all_that_the_filter_finds(seeded: Database) -> None:
     with seeded.read(TENANT) as session:
         options = read_options("$count=true&$top=1&$filter=severity ne 'High'", sets.ALERTS)
+        assert fetch(session, sets.ALERTS, options).total == 3
+
+
+def test_every_property_can_be_filtered_and_ordered_by(seeded: Database) -> None:
+    samples = {Kind.TIME: "2026-01-01Z", Kind.NUMBER: "1", Kind.FLAG: "true"}
+    with seeded.read(TENANT) as session:
+        for entity in (sets.ALERTS, sets.MACHINES, sets.MACHINE_ACTIONS, sets.INDICATORS, sets.INCIDENTS):
+            whole = {row.id for row in fetch(session, entity, read_options("", entity)).rows}
+            for field in entity.fields.values():
+                sample = samples.get(field.kind, "'x'")
+                for text in (
+                    f"{field.name} eq null",
+                    f"{field.name} ne {sample}",
+                    f"not ({field.name} eq {sample})",
+                ):
+                    fetch(session, entity, read_options(f"$filter={text}", entity))
+                for direction in ("asc", "desc"):
+                    seen = []
+                    query: str | None = f"$orderby={field.name} {direction}&pageSize=2"
+                    while query is not None:
+                        page = fetch(session, entity, read_options(query, entity))
+                        seen += [row.id for row in page.rows]
+                        query = page.next
+                    assert len(seen) == len(set(seen)), field.name
+                    assert set(seen) == whole, field.name
+
+
+def test_rows_are_locked_and_changed_on_both_databases(seeded: Database) -> None:
+    caller = Principal(TENANT, "app", "app", frozenset())
+    with seeded.session(TENANT) as session:
+        device = find_device(session, "WEB01.contoso.com", lock=True)
+        device.device_value = "High"
+        update_alerts(session, caller, [f"da{number:018d}_1" for number in (2, 1)], {"status": "Resolved"})
+    with seeded.read(TENANT) as session:
+        assert find_device(session, device.id).device_value == "High"
+        options = read_options("$filter=status eq 'Resolved'&$count=true", sets.ALERTS)
         assert fetch(session, sets.ALERTS, options).total == 3
 
 

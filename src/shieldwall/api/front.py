@@ -55,6 +55,10 @@ class Front:
             await send(message)
 
         try:
+            if "\x00" in path:
+                refusal = ApiError(400, "BadRequest", "The path contains a NUL character.")
+                await answers.error(refusal)(scope, receive, answer)
+                return
             await self._app(scope, receive, answer)
         except Exception:
             logger.exception("request failed", route=template, method=scope["method"])

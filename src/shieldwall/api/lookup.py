@@ -13,22 +13,26 @@ from shieldwall.errors import not_found
 
 
 def find_device(session: Session, identifier: str, *, lock: bool = False) -> Device:
-    """A device of the session's tenant by its id, DNS name or aadDeviceId; ApiError 404.
+    """A device of the session's tenant by its id, aadDeviceId or DNS name; ApiError 404."""
+    wanted = select(Device).where(Device.id == find_device_id(session, identifier))
+    return session.scalars(wanted.with_for_update(of=Device) if lock else wanted).one()
 
-    Of several devices with one name it is the one that was heard of last.
+
+def find_device_id(session: Session, identifier: str) -> str:
+    """The id of the device that is meant; of several with one name it is the one heard of last.
+
+    Names come last: a device tells its own, and must not be able to take the place of another's id.
     """
     wanted = identifier.strip().lower()
-    if not wanted or "\x00" in wanted:
-        raise not_found("Machine", wanted.replace("\x00", ""))
-    for same in (
+    ways = (
         Device.id == wanted,
-        func.lower(Device.computer_dns_name) == wanted,
         Device.aad_device_id == wanted,
-    ):
+        func.lower(Device.computer_dns_name) == wanted,
+    )
+    for same in ways:
         found = session.scalar(select(Device.id).where(same).order_by(Device.last_contact.desc()).limit(1))
         if found is not None:
-            row = select(Device).where(Device.id == found)
-            return session.scalars(row.with_for_update(of=Device) if lock else row).one()
+            return found
     raise not_found("Machine", identifier.strip()[:100])
 
 

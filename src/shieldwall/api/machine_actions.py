@@ -10,7 +10,7 @@ from starlette.responses import Response
 from shieldwall.api import answers, sets, shapes
 from shieldwall.api.access import check, requires, services_of
 from shieldwall.api.bodies import Body, Parameter, Shape
-from shieldwall.api.lookup import find_device
+from shieldwall.api.lookup import find_device_id
 from shieldwall.api.odata.compile import Condition
 from shieldwall.api.odata.options import read_options
 from shieldwall.api.odata.query import count, fetch
@@ -168,4 +168,4 @@ def _answer(request: Request, row: MachineAction, status: int = 200) -> Response
 def _device_id(request: Request, principal: Principal, identifier: str) -> str:
     """The id of a device that a path names in any way; some clients name it by its aadDeviceId."""
     with services_of(request).database.read(principal.tenant_id) as session:
-        return find_device(session, identifier).id
+        return find_device_id(session, identifier)

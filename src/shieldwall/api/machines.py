@@ -16,7 +16,7 @@ from shieldwall.api import answers, sets, shapes
 from shieldwall.api.access import requires, services_of
 from shieldwall.api.alert_pages import alert_count, alert_page
 from shieldwall.api.bodies import Body, Parameter, Shape, choices, invalid_body
-from shieldwall.api.lookup import find_device
+from shieldwall.api.lookup import find_device, find_device_id
 from shieldwall.api.odata.options import read_options, read_query
 from shieldwall.api.odata.parser import with_offset
 from shieldwall.api.odata.query import count, fetch
@@ -125,10 +125,12 @@ def tag_many(request: Request, principal: Writer, body: Annotated[Body, Depends(
             f"The batch has {len(identifiers)} machines; at most {BATCH_LIMIT} are allowed.",
         )
     with services_of(request).database.session(principal.tenant_id) as session:
-        found = {device.id: device for device in (find_device(session, each) for each in identifiers)}
-        for _, device in sorted(found.items()):
+        wanted = [find_device_id(session, each) for each in identifiers]
+        # Locked in one order, so that two batches never wait for each other.
+        found = {each: find_device(session, each, lock=True) for each in sorted(set(wanted))}
+        for device in found.values():
             _change_tag(session, principal, device, body)
-        items = [shapes.machine(device) for device in found.values()]
+        items = [shapes.machine(found[each]) for each in dict.fromkeys(wanted)]
     return answers.collection(request, "Machines", items)
 
 
@@ -191,7 +193,7 @@ def machine_alert_count(machine_id: str, request: Request, principal: AlertReade
 
 def _id_of(request: Request, principal: Principal, identifier: str) -> str:
     with services_of(request).database.read(principal.tenant_id) as session:
-        return find_device(session, identifier).id
+        return find_device_id(session, identifier)
 
 
 def _change_tag(session: Session, principal: Principal, device: Device, body: Body) -> None:
