@@ -15,11 +15,11 @@ without alert), `WasRemediated`, `WasExecutingWhileDetected`. Network events
 
 import os
 import pwd
-import time
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from shieldwall_agent.clock import started
 from shieldwall_agent.enforcement.policy import Indicator
 from shieldwall_agent.events import Event, timestamp
 
@@ -29,7 +29,6 @@ _TEXTS = {
     "Block": "refused",
     "BlockAndRemediate": "refused and remediated",
 }
-_TICKS = os.sysconf("SC_CLK_TCK")
 _HASH_COLUMNS = {"FileSha256": "SHA256", "FileSha1": "SHA1", "FileMd5": "MD5"}
 _LONGEST_COMMAND = 32_768  # bytes
 
@@ -87,7 +86,7 @@ def initiating_process(pid: int) -> Event:
         base = Path("/proc") / str(pid)
         fields = (base / "stat").read_text(errors="replace").rpartition(")")[2].split()
         parent = int(fields[1])
-        columns["InitiatingProcessCreationTime"] = _started(int(fields[19]))
+        columns["InitiatingProcessCreationTime"] = started(int(fields[19]))
         columns["InitiatingProcessAccountName"] = base.stat().st_uid  # named later, by `name_account`
         columns["InitiatingProcessParentId"] = parent
         with (base / "cmdline").open("rb") as file:
@@ -99,9 +98,7 @@ def initiating_process(pid: int) -> Event:
         if parent > 0:
             stat = (Path("/proc") / str(parent) / "stat").read_text(errors="replace")
             columns["InitiatingProcessParentFileName"] = stat.partition("(")[2].rpartition(")")[0]
-            columns["InitiatingProcessParentCreationTime"] = _started(
-                int(stat.rpartition(")")[2].split()[19])
-            )
+            columns["InitiatingProcessParentCreationTime"] = started(int(stat.rpartition(")")[2].split()[19]))
     except (OSError, ValueError, IndexError):
         pass
     return columns
@@ -123,11 +120,6 @@ def _indicator_fields(indicator: Indicator) -> dict[str, Any]:
         "Action": indicator.action,
         "Text": f"{indicator.title}: {_TEXTS.get(indicator.action, '')}".removeprefix(": "),
     }
-
-
-def _started(ticks: int) -> str:
-    since_boot = time.clock_gettime(time.CLOCK_BOOTTIME)
-    return timestamp(time.time() - since_boot + ticks / _TICKS)
 
 
 @lru_cache(maxsize=1024)
