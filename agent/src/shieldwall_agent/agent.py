@@ -34,6 +34,7 @@ def run(state: State, ephemeral: bool, log_level: str) -> int:
     state.load()
     with _only_one(state):
         wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # from the spool's writer to the uploader
+        _load_shared()
         children = [Child("sensor", partial(_sensor, state, wake), SENSOR_DEADLINE)]
         gated = may_gate()
         if gated:
@@ -49,7 +50,13 @@ def run(state: State, ephemeral: bool, log_level: str) -> int:
     return 0
 
 
-# What a process needs is loaded in that process, so that none holds the others' libraries.
+# What only one process needs is loaded in it; what several need is loaded before they fork, and so is shared.
+
+
+def _load_shared() -> None:
+
+    import shieldwall_agent.enforcement.policy
+    import shieldwall_agent.remote_sink  # noqa: F401
 
 
 def _sensor(state: State, wake: int, heart: Heart) -> None:

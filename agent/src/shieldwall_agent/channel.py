@@ -66,7 +66,8 @@ class Channel:
         """Until `stop` is set."""
         while not self._stop.is_set():
             try:
-                pause = self.poll(WAIT_SECONDS)
+                # The first is short, so that it is soon known whether the server answers.
+                pause = self.poll(WAIT_SECONDS if self._counters.polls else 1)
                 self._journal.forget_expired(self._clock.now())
             except sqlite3.Error as error:  # a full disk; without the journal nothing is obeyed
                 self._counters.last_error = f"journal: {error}"

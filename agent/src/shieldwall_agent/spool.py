@@ -5,6 +5,7 @@ rises by one. Events that could not be kept (memory full while the disk stalls, 
 have taken their indexes too: a gap is a loss, however it came about, and the reader counts and reports it.
 """
 
+import contextlib
 import os
 import threading
 import time
@@ -60,6 +61,7 @@ class SpoolWriter:
         self.spooled = 0
         self.dropped = 0
         self._unsynced = 0
+        self._lost_last = False
         self._next = _first_free_index(folder)
         self._file = self._open_segment()
         self._enforce_bound()
@@ -90,6 +92,10 @@ class SpoolWriter:
             self._gathered.set()
         self._thread.join()
         self._file.close()
+        if self._lost_last:
+            # An empty segment's name keeps the gap, which otherwise only the next group would show.
+            with contextlib.suppress(OSError):
+                self._open_segment().close()
 
     def counters(self) -> dict[str, int]:
         return {"emitted": self.emitted, "spooled": self.spooled, "dropped": self.dropped}
@@ -117,6 +123,7 @@ class SpoolWriter:
                 self._roll()
         self._next += overflowed
         self.dropped += overflowed
+        self._lost_last |= overflowed > 0
         self._sync()
 
     def _append(self, data: bytes, rows: int) -> None:
@@ -126,8 +133,10 @@ class SpoolWriter:
             while view:
                 view = view[self._file.write(view) :]
             self._unsynced += rows
+            self._lost_last = False
         except OSError:
             self.dropped += rows
+            self._lost_last = True
             try:
                 self._file.seek(offset)
                 self._file.truncate()

@@ -144,7 +144,7 @@ class Supervisor:
             self._become(child, theirs, parent)
         theirs.close()
         ours.setblocking(False)
-        child.pid, child.pair = pid, ours
+        child.pid, child.pair, child.health = pid, ours, {}
         child.started = child.last_beat = time.monotonic()
         self._selector.register(ours, selectors.EVENT_READ, lambda _: self._hear(child))
         log.info("%s started as %d", child.name, pid)

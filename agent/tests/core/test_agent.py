@@ -118,6 +118,7 @@ def test_without_privileges_it_runs_with_fewer_sensors_and_says_which(
     server.wait_for(ran(run_marked()))
 
 
+@pytest.mark.slow
 def test_second_agent_on_the_same_folder_is_refused(state: State, start: Callable[..., Running]) -> None:
     running = start(*(ALL_CAPABILITIES_GONE if os.geteuid() == 0 else ()))
     running.until(lambda s: s["running"])

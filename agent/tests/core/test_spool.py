@@ -196,7 +196,7 @@ def test_full_disk_does_not_stop_the_uploads_that_empty_it(tmp_path: Path) -> No
         assert reader.lost == writer.dropped
         del reader
     finally:
-        subprocess.run(["umount", tmp_path], check=True)
+        subprocess.run(["umount", "--lazy", tmp_path], check=True)
 
 
 def test_oldest_go_when_the_bound_is_reached_and_the_loss_is_exact(tmp_path: Path) -> None:
