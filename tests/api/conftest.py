@@ -18,6 +18,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from shieldwall import log
 from shieldwall.alerts.models import Alert, AlertComment, Evidence, Incident
 from shieldwall.api.app import create_api
+from shieldwall.detection.indicators import IndicatorService
 from shieldwall.devices.models import Device, DeviceGroup, DeviceTag
 from shieldwall.identity.applications import create_application
 from shieldwall.identity.models import Tenant
@@ -226,6 +227,7 @@ def api(tmp_path: Path, signing_keys: Path, telemetry: TelemetryStore) -> Iterat
         telemetry=telemetry,
         wakeups=wakeups,
         tokens=TokenService(settings, database),
+        indicators=IndicatorService(database, wakeups, settings),
         actions=ActionService(database, wakeups, settings),
         packages=PackageStore(settings),
     )

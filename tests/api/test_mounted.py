@@ -23,4 +23,6 @@ def test_paths_links_and_errors_are_the_same_under_a_mount(api: Api) -> None:
         answer = mounted.call("GET", f"/api/machines/{DEVICE}/isolate")
         assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
         assert mounted.http.request("GET", f"{URL}/docs").status_code == 200
-        assert mounted.http.request("GET", f"{URL}/contoso.com/v2.0/.well-known/openid-configuration").is_success
+        assert mounted.http.request(
+            "GET", f"{URL}/contoso.com/v2.0/.well-known/openid-configuration"
+        ).is_success

@@ -18,6 +18,7 @@ from shieldwall.api.odata.options import read_options
 from shieldwall.api.odata.query import count, fetch
 from shieldwall.api.routing import router as new_router
 from shieldwall.detection.models import Indicator
+from shieldwall.detection.values import TYPES, match_value
 from shieldwall.devices.models import DeviceGroup
 from shieldwall.errors import ApiError, missing_parameter, not_found
 from shieldwall.identity.principal import Principal
@@ -89,6 +90,9 @@ def get_indicator(indicator_id: str, request: Request, principal: Caller) -> Res
 def submit(request: Request, principal: Caller, body: Annotated[Body, Depends(INDICATOR)]) -> Response:
     """A value that is on the list already is updated and keeps its id."""
     services = services_of(request)
+    _check_types(body)
+    if not _may_write(request, principal, [body])[0]:
+        raise _foreign()
     row = services.indicators.create_or_update(principal.tenant_id, principal, body)
     with services.database.read(principal.tenant_id) as session:
         return answers.entity(request, "Indicators", _shapes(session, [row])[0])
@@ -103,9 +107,16 @@ def import_many(request: Request, principal: Caller, body: Annotated[Body, Depen
     if not (isinstance(items, list) and all(isinstance(item, dict) for item in items)):
         raise invalid_body("Indicators must be a list of objects.")
     _bounded("indicators", items)
-    results = services_of(request).indicators.import_many(
-        principal.tenant_id, principal, [INDICATOR.read(item) for item in items]
+    bodies = [INDICATOR.read(item) for item in items]
+    for body in bodies:
+        _check_types(body)
+    own = _may_write(request, principal, bodies)
+    done = iter(
+        services_of(request).indicators.import_many(
+            principal.tenant_id, principal, [body for body, mine in zip(bodies, own, strict=True) if mine]
+        )
     )
+    results = [next(done) if mine else _refused(body) for body, mine in zip(bodies, own, strict=True)]
     return answers.collection(
         request, "Collection(microsoft.windowsDefenderATP.api.ImportIndicatorResult)", results
     )
@@ -123,13 +134,16 @@ def delete_many(request: Request, principal: Caller, body: Annotated[Body, Depen
         raise ApiError(400, "MaximumBatchSizeExceeded", "The batch is empty.")
     _bounded("indicators", items)
     numbers = list(dict.fromkeys(_valid_number(item) for item in items))
+    _check_own(request, principal, numbers)
     services_of(request).indicators.delete_many(principal.tenant_id, principal, numbers)
     return answers.nothing()
 
 
 @router.delete("/api/indicators/{indicator_id}", summary="Delete an indicator", status_code=204)
 def delete(indicator_id: str, request: Request, principal: Caller) -> Response:
-    services_of(request).indicators.delete(principal.tenant_id, principal, _number(indicator_id))
+    number = _number(indicator_id)
+    _check_own(request, principal, [number])
+    services_of(request).indicators.delete(principal.tenant_id, principal, number)
     return answers.nothing()
 
 
@@ -141,6 +155,59 @@ def _visible(principal: Principal) -> list[Condition]:
     if not principal.may(ALL):
         conditions.append(Indicator.created_by == principal.application_id)
     return conditions
+
+
+def _may_write(request: Request, principal: Principal, bodies: Sequence[Body]) -> list[bool]:
+    """For each body, whether the caller may put it on the list.
+
+    With Ti.ReadWrite alone an application must not change what another has put there.
+    """
+    if principal.may(ALL):
+        return [True] * len(bodies)
+    with services_of(request).database.read(principal.tenant_id) as session:
+        return [_is_own(session, principal, body) for body in bodies]
+
+
+def _is_own(session: Session, principal: Principal, body: Body) -> bool:
+    kinds = {kind.lower(): kind for kind in TYPES}
+    kind = kinds.get(str(body.get("indicatorType")).lower())
+    try:
+        value = match_value(kind or "", str(body.get("indicatorValue") or "").strip())
+    except ApiError:
+        return True  # what is wrong with it will be said
+    same = (Indicator.indicator_type == kind, Indicator.match_value == value)
+    owner = session.scalar(select(Indicator.created_by).where(*same))
+    return owner in (None, principal.application_id)
+
+
+def _check_own(request: Request, principal: Principal, numbers: Sequence[int]) -> None:
+    """ApiError 404 for an indicator that the caller cannot see."""
+    if principal.may(ALL):
+        return
+    mine = (Indicator.id.in_(numbers), Indicator.created_by == principal.application_id)
+    with services_of(request).database.read(principal.tenant_id) as session:
+        found = session.scalars(select(Indicator.id).where(*mine)).all()
+    if missing := set(numbers) - set(found):
+        raise not_found("Indicator", str(min(missing)))
+
+
+def _foreign() -> ApiError:
+    return ApiError(403, "Forbidden", f"Another application's indicator can be changed with {ALL} only.")
+
+
+def _refused(body: Body) -> answers.Entity:
+    value = str(body.get("indicatorValue", ""))[:2048]
+    return {"id": None, "indicator": value, "isFailed": True, "failureReason": _foreign().message}
+
+
+def _check_types(body: Body) -> None:
+    for name in ("category", "bypassDurationHours"):
+        value = body.get(name)
+        if isinstance(value, bool | float) or (isinstance(value, int) and not 0 <= value < 2**31):
+            raise invalid_body(f"{name} must be a whole number.")
+    for name in ("generateAlert", "historicalDetection"):
+        if str(body.get(name)).lower() not in ("none", "true", "false"):
+            raise invalid_body(f"{name} must be true or false.")
 
 
 def _shapes(session: Session, rows: Sequence[Indicator]) -> list[answers.Entity]:
