@@ -107,6 +107,7 @@ def test_process_on_this_machine_becomes_an_event_and_kills_lose_none(
     assert not (state.folder / ipc.CONTROL).exists()
 
 
+@pytest.mark.slow
 def test_without_privileges_it_runs_with_fewer_sensors_and_says_which(
     server: ProtocolServer, start: Callable[..., Running]
 ) -> None:
@@ -129,6 +130,7 @@ def test_second_agent_on_the_same_folder_is_refused(state: State, start: Callabl
 
 
 @pytest.mark.root
+@pytest.mark.slow
 def test_events_of_a_time_without_server_arrive_afterwards(
     tmp_path: Path, server: ProtocolServer, start: Callable[..., Running]
 ) -> None:
