@@ -10,10 +10,12 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
+from fastapi import FastAPI
 
 from shieldwall import log
 from shieldwall.alerts.models import Alert, AlertComment, Evidence, Incident
@@ -23,7 +25,6 @@ from shieldwall.devices.models import Device, DeviceGroup, DeviceTag
 from shieldwall.identity.applications import create_application
 from shieldwall.identity.models import Tenant
 from shieldwall.identity.permissions import APPLICATION_PERMISSIONS
-from shieldwall.identity.signing_keys import SigningKeys
 from shieldwall.identity.tokens import TokenService
 from shieldwall.response.actions import ActionService
 from shieldwall.response.packages import PackageStore
@@ -193,14 +194,6 @@ class Api:
 
 
 @pytest.fixture(scope="session")
-def signing_keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of secrets with keys, which take long to make."""
-    folder = tmp_path_factory.mktemp("secrets")
-    SigningKeys(folder / "token-keys")
-    return folder
-
-
-@pytest.fixture(scope="session")
 def telemetry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TelemetryStore]:
     """The run's one embedded ClickHouse."""
     store = TelemetryStore.open(Settings(data=tmp_path_factory.mktemp("telemetry")))
@@ -208,18 +201,46 @@ def telemetry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TelemetrySto
     store.close()
 
 
-@pytest.fixture
-def api(tmp_path: Path, signing_keys: Path, telemetry: TelemetryStore) -> Iterator[Api]:
-    log.configure("ERROR")
-    settings = Settings(data=tmp_path)
-    shutil.copytree(signing_keys, settings.secrets)
-    settings.secrets.chmod(0o700)
+@dataclass(frozen=True)
+class Template:
+    """What takes long to make: a seeded data folder, tokens for it, the application."""
+
+    folder: Path
+    tokens: dict[tuple[str, tuple[str, ...]], dict[str, str]]
+    app: FastAPI
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
+    folder = tmp_path_factory.mktemp("template")
+    settings = Settings(data=folder)
+    settings.secrets.mkdir(mode=0o700)
     database = Database(settings.state_url)
     Base.metadata.create_all(database.engine)
     with database.system_session() as session:
         for identifier, name in ((TENANT, "contoso.com"), (OTHER_TENANT, "fabrikam.com")):
             session.add(Tenant(id=identifier, name=name, created_time=START))
     seed(database)
+    tokens = TokenService(settings, database)
+    known = {(tenant, ALL): new_bearer(database, tokens, tenant, ALL) for tenant in (TENANT, OTHER_TENANT)}
+    database.close()
+    return Template(folder, known, create_api(SimpleNamespace()))  # type: ignore[arg-type]
+
+
+def new_bearer(
+    database: Database, tokens: TokenService, tenant: str, roles: tuple[str, ...]
+) -> dict[str, str]:
+    application, _ = create_application(database, tenant, f"application {uuid4()}", roles)
+    token = tokens.issue(application, AUDIENCE, base=Settings().url, version=2)
+    return {"Authorization": f"Bearer {token.value}"}
+
+
+@pytest.fixture
+def api(tmp_path: Path, template: Template, telemetry: TelemetryStore) -> Iterator[Api]:
+    log.configure("ERROR")
+    shutil.copytree(template.folder, tmp_path, dirs_exist_ok=True)
+    settings = Settings(data=tmp_path)
+    database = Database(settings.state_url)
     wakeups = Wakeups()
     services = SimpleNamespace(
         settings=settings,
@@ -231,16 +252,14 @@ def api(tmp_path: Path, signing_keys: Path, telemetry: TelemetryStore) -> Iterat
         actions=ActionService(database, wakeups, settings),
         packages=PackageStore(settings),
     )
-    known: dict[tuple[str, tuple[str, ...]], dict[str, str]] = {}
+    known = dict(template.tokens)
 
     def bearer(*roles: str, tenant: str = TENANT) -> dict[str, str]:
         if (tenant, roles) not in known:
-            application, _ = create_application(database, tenant, f"application {len(known)}", roles)
-            token = services.tokens.issue(application, AUDIENCE, base=settings.url, version=2)
-            known[tenant, roles] = {"Authorization": f"Bearer {token.value}"}
+            known[tenant, roles] = new_bearer(database, services.tokens, tenant, roles)
         return known[tenant, roles]
 
-    app = create_api(services)  # type: ignore[arg-type]
+    template.app.state.services = services
     with start_blocking_portal() as portal:
-        yield Api(Http(app, portal), services, bearer)
+        yield Api(Http(template.app, portal), services, bearer)
     database.close()

@@ -238,6 +238,7 @@ def copies(
     return insert(table), rows
 
 
+@pytest.mark.slow
 def test_ten_thousand_alerts_come_in_one_page_and_soon(api: Api) -> None:
     with api.services.database.session(TENANT) as session:
         first = session.get(Alert, SECOND_ALERT)
