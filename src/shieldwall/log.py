@@ -6,7 +6,6 @@ import logging
 import sys
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import cast
 
 import structlog
 
@@ -57,7 +56,8 @@ def configure(level: str = "INFO", json: bool = True, file: Path | None = None) 
 
 def get(name: str) -> structlog.stdlib.BoundLogger:
     """A logger whose lines carry the part of the server they come from."""
-    return cast(structlog.stdlib.BoundLogger, structlog.stdlib.get_logger(f"shieldwall.{name}", part=name))
+    logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(f"shieldwall.{name}", part=name)
+    return logger
 
 
 def _hide_secrets(

@@ -40,6 +40,7 @@ class Settings:
     """Most bytes of accepted but not yet stored batches; above it agents get 429."""
     ingest_max_future: int = 3600
     """How far ahead of the server's clock an event may be."""
+    indicators_per_tenant: int = 1_000_000
     indicator_lookback_days: int = 30
     incident_window: int = 24 * 3600
     log_level: str = "INFO"
@@ -90,4 +91,4 @@ def _parse(text: str, kind: type) -> object:
         raise ValueError(f"expected true or false, got {text!r}")
     if issubclass(kind, Path):
         return Path(text)
-    return kind(text)
+    return int(text) if kind is int else text

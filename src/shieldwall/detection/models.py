@@ -66,3 +66,12 @@ class IndicatorChange(TenantOwned, Base):
         Index(None, "tenant_id", "revision"),
         {"sqlite_autoincrement": True},
     )
+
+
+class LookbackCursor(Base):
+    """Up to which revision changed indicators were matched with the stored past. One row."""
+
+    __tablename__ = "lookback_cursor"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    revision: Mapped[int] = mapped_column(ROW_ID, default=0)

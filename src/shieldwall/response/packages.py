@@ -34,7 +34,7 @@ class PackageStore:
         self._key = path.read_bytes()
 
     async def receive(self, action_id: str, body: AsyncIterator[bytes], digest: str) -> int:
-        """Store an upload, durable when this returns its size; ApiError 400 if ``digest`` is not its SHA-256."""
+        """Store an upload, durable when its size is returned; ApiError 400 on another SHA-256."""
         target = self._path(action_id)
         scratch = target.with_suffix(f".{secrets.token_hex(8)}.part")
         size = 0

@@ -22,7 +22,7 @@ _SETTINGS = "index_granularity = 8192, fsync_after_insert = 1, fsync_part_direct
 
 
 def create_table(table: Table, days: int, cluster: str = "") -> Iterator[str]:
-    """Statements that make ``table``, its rows kept ``days`` days; spread over ``cluster`` if one is named."""
+    """Statements that make ``table``, rows kept ``days`` days; spread over ``cluster`` if one is named."""
     name = f"{table.name}_local" if cluster else table.name
     on_cluster = f" ON CLUSTER `{cluster}`" if cluster else ""
     time = "Timestamp" if table.is_event else "IngestionTime"

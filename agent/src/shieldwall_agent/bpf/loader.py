@@ -64,9 +64,9 @@ class BpfObject:
         if not self._object:
             raise self._error(f"{name} is no BPF object")
         if self._library.bpf_object__load(self._object):
-            error = self._error(f"the kernel refuses {name}")
+            refusal = self._error(f"the kernel refuses {name}")
             self.close()
-            raise error
+            raise refusal
 
     def attach(self, program: str) -> None:
         """Let a program run where its section says. Raises BpfError."""

@@ -30,7 +30,7 @@ class Ebpf:
     """One object in the kernel, one ring, one thread that reads it."""
 
     name = "eBPF"
-    covers = ("processes", "network", "dns")
+    covers: tuple[str, ...] = ("processes", "network", "dns")
 
     def __init__(self, around: Surroundings, own: Own, active: set[str]) -> None:
         self._around = around

@@ -42,7 +42,7 @@ class FileWatching:
     """One group over all local filesystems."""
 
     name = "fanotify"
-    covers = ("files",)
+    covers: tuple[str, ...] = ("files",)
 
     def __init__(self, around: Surroundings, own: Own, active: set[str], quiet: tuple[str, ...]) -> None:
         self._around = around

@@ -57,7 +57,7 @@ class LogonFiles:
     """Follows the files from their ends, over rotation."""
 
     name = "wtmp, btmp, auth.log"
-    covers = ("logons",)
+    covers: tuple[str, ...] = ("logons",)
 
     def __init__(self, around: Surroundings, active: set[str]) -> None:
         self._around = around

@@ -14,7 +14,7 @@ class ModuleWatching:
     """Names only: which process loaded a module is not told there."""
 
     name = "/proc/modules"
-    covers = ("modules",)
+    covers: tuple[str, ...] = ("modules",)
 
     def __init__(self, around: Surroundings, active: set[str]) -> None:
         self._around = around

@@ -20,7 +20,7 @@ class ProcessPolling:
     """New processes by comparing two looks."""
 
     name = "/proc polling"
-    covers = ("processes",)
+    covers: tuple[str, ...] = ("processes",)
 
     def __init__(self, around: Surroundings, own: Own, active: set[str]) -> None:
         self._around = around
@@ -68,7 +68,7 @@ class ConnectionPolling:
     """New connections by comparing two looks at the tables of sockets."""
 
     name = "/proc/net polling"
-    covers = ("network",)
+    covers: tuple[str, ...] = ("network",)
 
     def __init__(self, around: Surroundings, own: Own, active: set[str]) -> None:
         self._around = around
@@ -114,15 +114,17 @@ _Place = tuple[str, int]
 
 
 def _connections() -> dict[tuple[object, ...], tuple[int, str, _Place, _Place]]:
-    found = {}
+    found: dict[tuple[object, ...], tuple[int, str, _Place, _Place]] = {}
     listening = set()
     rows = psutil.net_connections("tcp")
     for row in rows:
-        if row.status == psutil.CONN_LISTEN:
+        if row.laddr and row.status == psutil.CONN_LISTEN:
             listening.add(row.laddr.port)
     for row in rows:
-        local = (_plain(row.laddr.ip), row.laddr.port)
-        remote = (_plain(row.raddr.ip), row.raddr.port) if row.raddr else ("", 0)
+        if not row.laddr:
+            continue
+        local = (_plain(row.laddr.ip), int(row.laddr.port))
+        remote = (_plain(row.raddr.ip), int(row.raddr.port)) if row.raddr else ("", 0)
         if row.status == psutil.CONN_LISTEN:
             action = "ListeningConnectionCreated"
         elif row.status == psutil.CONN_ESTABLISHED:

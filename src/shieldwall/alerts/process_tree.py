@@ -1,0 +1,230 @@
+"""The process tree around an event: up to the root and down to the leaves, from stored events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from shieldwall.telemetry.ddl import DATABASE
+from shieldwall.telemetry.store import TelemetryStore
+from shieldwall.times import to_text
+
+NODES_LIMIT = 500
+LEVELS_UP = 32
+LEVELS_DOWN = 32
+EVENTS_LIMIT = 20
+"""Most other events shown for one process."""
+NEAR = timedelta(seconds=2)
+"""Two starts of one pid this close are one process: sources date it a little differently."""
+
+Identity = tuple[int, datetime]
+
+
+@dataclass
+class ProcessNode:
+    """One process of the tree. ``events`` are (action type, what about) pairs of what it did."""
+
+    process_id: int
+    creation_time: datetime
+    file_name: str = ""
+    folder_path: str = ""
+    command_line: str = ""
+    account_name: str = ""
+    sha256: str = ""
+    parent: Identity | None = None
+    children: list[ProcessNode] = field(default_factory=list)
+    events: list[tuple[str, str]] = field(default_factory=list)
+    alerts: list[str] = field(default_factory=list)
+
+    def is_process(self, process_id: int | None, started: datetime | None) -> bool:
+        return (
+            process_id == self.process_id and started is not None and abs(started - self.creation_time) < NEAR
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As the API writes it."""
+        return {
+            "processId": self.process_id,
+            "creationTime": to_text(self.creation_time),
+            "fileName": self.file_name,
+            "folderPath": self.folder_path,
+            "commandLine": self.command_line,
+            "accountName": self.account_name,
+            "sha256": self.sha256,
+            "alerts": self.alerts,
+            "events": [{"actionType": action, "text": text} for action, text in self.events],
+            "children": [child.to_json() for child in self.children],
+        }
+
+
+def process_tree(
+    store: TelemetryStore, tenant_id: str, device_id: str, process_id: int, creation_time: datetime
+) -> ProcessNode | None:
+    """The tree that a process is in; None when nothing is stored of it. At most ``NODES_LIMIT`` processes."""
+    reader = _Reader(store, tenant_id, device_id)
+    start = reader.find(process_id, creation_time)
+    if start is None:
+        return None
+    root = start
+    for _ in range(LEVELS_UP):
+        # Process 1 is everybody's ancestor, and its other children are another story.
+        if root.parent is None or root.parent[0] in (0, 1):
+            break
+        above = reader.find(*root.parent)
+        if above is None or above.is_process(root.process_id, root.creation_time):
+            break
+        root = above
+    _grow(reader, root)
+    reader.add_events(list(walk(root)))
+    return root
+
+
+def walk(node: ProcessNode) -> Iterable[ProcessNode]:
+    """The node and all below it."""
+    yield node
+    for child in node.children:
+        yield from walk(child)
+
+
+def _grow(reader: _Reader, root: ProcessNode) -> None:
+    """Add children level by level until there are none or enough."""
+    level, count = [root], 1
+    for _ in range(LEVELS_DOWN):
+        below: list[ProcessNode] = []
+        for child in reader.children(level):
+            parent = next((node for node in level if child.parent and node.is_process(*child.parent)), None)
+            known = parent and any(
+                other.is_process(child.process_id, child.creation_time) for other in parent.children
+            )
+            if parent is None or known or count >= NODES_LIMIT:
+                continue
+            parent.children.append(child)
+            below.append(child)
+            count += 1
+        if not below or count >= NODES_LIMIT:
+            return
+        level = below
+
+
+class _Reader:
+    """Reads processes of one device from the hunting tables."""
+
+    def __init__(self, store: TelemetryStore, tenant_id: str, device_id: str) -> None:
+        self._store = store
+        self._tenant_id = tenant_id
+        self._device_id = device_id
+
+    def find(self, process_id: int, started: datetime) -> ProcessNode | None:
+        """A process by what was told when it was created, or by what its own doings tell of it."""
+        near = {"pid": process_id, "from": started - NEAR, "to": started + NEAR}
+        rows = self._rows(
+            "DeviceProcessEvents",
+            "ProcessId = {pid:Int64} AND ProcessCreationTime BETWEEN {from:DateTime64(7)} AND "
+            "{to:DateTime64(7)} ORDER BY Timestamp DESC LIMIT 1",
+            near,
+        )
+        if rows:
+            return _created(rows[0])
+        for table in ("DeviceProcessEvents", "DeviceNetworkEvents", "DeviceFileEvents", "DeviceEvents"):
+            rows = self._rows(
+                table,
+                "InitiatingProcessId = {pid:Int64} AND InitiatingProcessCreationTime BETWEEN "
+                "{from:DateTime64(7)} AND {to:DateTime64(7)} ORDER BY Timestamp DESC LIMIT 1",
+                near,
+            )
+            if rows:
+                return _actor(rows[0])
+        return None
+
+    def children(self, parents: Sequence[ProcessNode]) -> list[ProcessNode]:
+        """Processes that these created, in the order in which they came."""
+        rows = self._rows(
+            "DeviceProcessEvents",
+            "InitiatingProcessId IN {pids:Array(Int64)} AND Timestamp >= {since:DateTime64(7)} "
+            f"ORDER BY Timestamp LIMIT {NODES_LIMIT * 4}",
+            {
+                "pids": [node.process_id for node in parents],
+                "since": min(node.creation_time for node in parents) - NEAR,
+            },
+        )
+        return [_created(row) for row in rows if row["ProcessId"] and row["ProcessCreationTime"]]
+
+    def add_events(self, nodes: Sequence[ProcessNode]) -> None:
+        """What the processes did besides creating others."""
+        since = min(node.creation_time for node in nodes) - NEAR
+        values = {"pids": sorted({node.process_id for node in nodes}), "since": since}
+        for table, text in (
+            ("DeviceNetworkEvents", "concat(RemoteIP, ':', toString(RemotePort))"),
+            ("DeviceFileEvents", "FolderPath"),
+            ("DeviceEvents", "if(RemoteUrl != '', RemoteUrl, if(FolderPath != '', FolderPath, RemoteIP))"),
+        ):
+            rows = self._store.query(
+                self._tenant_id,
+                "SELECT DISTINCT InitiatingProcessId, InitiatingProcessCreationTime, ActionType, "
+                f"ifNull({text}, '') AS Text FROM {DATABASE}.{table} WHERE DeviceId = {{device:String}} "
+                "AND InitiatingProcessId IN {pids:Array(Int64)} AND Timestamp >= {since:DateTime64(7)} "
+                f"LIMIT {EVENTS_LIMIT} BY InitiatingProcessId LIMIT {NODES_LIMIT * 4}",
+                {"device": self._device_id, **_naive(values)},
+            )
+            for row in rows:
+                started = _aware(row["InitiatingProcessCreationTime"])
+                for node in nodes:
+                    if node.is_process(row["InitiatingProcessId"], started):
+                        if len(node.events) < EVENTS_LIMIT:
+                            node.events.append((row["ActionType"], row["Text"]))
+                        break
+
+    def _rows(self, table: str, condition: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return self._store.query(
+            self._tenant_id,
+            f"SELECT * FROM {DATABASE}.{table} WHERE DeviceId = {{device:String}} AND {condition}",
+            {"device": self._device_id, **_naive(values)},
+        )
+
+
+def _created(row: Mapping[str, Any]) -> ProcessNode:
+    return ProcessNode(
+        row["ProcessId"],
+        _known(row["ProcessCreationTime"]),
+        row["FileName"],
+        row["FolderPath"],
+        row["ProcessCommandLine"],
+        row["AccountName"],
+        row["SHA256"],
+        _identity(row["InitiatingProcessId"], row["InitiatingProcessCreationTime"]),
+    )
+
+
+def _actor(row: Mapping[str, Any]) -> ProcessNode:
+    return ProcessNode(
+        row["InitiatingProcessId"],
+        _known(row["InitiatingProcessCreationTime"]),
+        row["InitiatingProcessFileName"],
+        row["InitiatingProcessFolderPath"],
+        row["InitiatingProcessCommandLine"],
+        row["InitiatingProcessAccountName"],
+        row["InitiatingProcessSHA256"],
+        _identity(row["InitiatingProcessParentId"], row["InitiatingProcessParentCreationTime"]),
+    )
+
+
+def _identity(process_id: int | None, started: datetime | None) -> Identity | None:
+    return (process_id, _known(started)) if process_id and started else None
+
+
+def _known(value: datetime) -> datetime:
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def _aware(value: datetime | None) -> datetime | None:
+    return None if value is None else _known(value)
+
+
+def _naive(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Times as the engine's parameters take them: UTC without a zone."""
+    return {
+        name: value.astimezone(UTC).replace(tzinfo=None) if isinstance(value, datetime) else value
+        for name, value in values.items()
+    }

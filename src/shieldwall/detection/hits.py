@@ -1,0 +1,99 @@
+"""Finding, inside ClickHouse, the stored events that touch an indicator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from shieldwall.detection.columns import MATCHED_TABLES, Compared, selected
+from shieldwall.detection.values import url_prefixes
+from shieldwall.telemetry.ddl import DATABASE
+from shieldwall.telemetry.schema import TABLES
+from shieldwall.telemetry.store import TelemetryStore
+
+HITS_LIMIT = 20_000
+"""Most hits of one table looked at together; more of the same add nothing but a count."""
+
+Value = tuple[str, str]
+"""Indicator type and comparable value."""
+
+
+@dataclass(frozen=True)
+class Hit:
+    """An event that may touch indicators: its row, and the values that it was compared by."""
+
+    table: str
+    tenant_id: str
+    row: Mapping[str, Any]
+    candidates: tuple[tuple[Compared, tuple[Value, ...]], ...]
+
+
+def find_hits(store: TelemetryStore, table: str, where: str, members: str) -> Iterator[Hit]:
+    """Events of ``table`` under the condition ``where`` with a value whose key is in ``members``.
+
+    Both are SQL of our own making. ``members`` is a table of keys or a list of them, and may hold too
+    many: whoever asks checks each candidate against the list itself.
+    """
+    comparisons = MATCHED_TABLES[table]
+    columns = ", ".join(f"`{name}`" for name in selected(TABLES[table]))
+    conditions = " OR ".join(_condition(item, members) for item in comparisons)
+    rows = store.system_query(
+        f"SELECT toString(TenantId) AS TenantId, {columns} FROM {DATABASE}.{table} "
+        f"WHERE {where} AND ({conditions}) ORDER BY Timestamp LIMIT {HITS_LIMIT}"
+    )
+    for row in rows:
+        found = {key: _aware(value) for key, value in row.items()}
+        candidates = tuple((item, values) for item in comparisons if (values := _values(item, found)))
+        yield Hit(table, found["TenantId"], found, candidates)
+
+
+def key(kind: str, value: str) -> str:
+    """The SQL of an indicator's key, from SQL for its tenant's column ``TenantId`` and its value."""
+    return f"sipHash64(toString(TenantId), '{kind}', {value})"
+
+
+def _condition(item: Compared, members: str) -> str:
+    column = f"`{item.column}`"
+    if not item.names:
+        return f"(notEmpty({column}) AND {key(item.kind, f'lower({column})')} IN {members})"
+    # A URL is covered by itself, by each folder above it, and by its host's domain and parent domains.
+    bare = f"replaceRegexpOne(lower({column}), '^[a-z]+://', '')"
+    host = f"splitByChar(':', splitByChar('/', splitByChar('?', {bare})[1])[1])[1]"
+    labels = f"splitByChar('.', {host})"
+    domains = (
+        f"arrayMap(i -> arrayStringConcat(arraySlice({labels}, i), '.'), range(1, length({labels}) + 1))"
+    )
+    parts = f"splitByChar('/', splitByChar('?', replaceRegexpOne({column}, '^[A-Za-z]+://', ''))[1])"
+    folders = (
+        f"arrayMap(i -> arrayStringConcat(arraySlice({parts}, 1, i), '/'), "
+        f"range(1, least(length({parts}), 32) + 1))"
+    )
+    host_of = "splitByChar('/', f)[1]"
+    lowered = f"arrayMap(f -> concat(lower({host_of}), substring(f, length({host_of}) + 1)), {folders})"
+    return (
+        f"(notEmpty({column}) AND ("
+        f"arrayExists(d -> {key('DomainName', 'd')} IN {members}, {domains}) OR "
+        f"arrayExists(u -> {key('Url', 'u')} IN {members}, {lowered}) OR "
+        f"{key('IpAddress', host)} IN {members}))"
+    )
+
+
+def _values(item: Compared, row: Mapping[str, Any]) -> tuple[Value, ...]:
+    """The indicators that could cover this column's value."""
+    value = row[item.column]
+    if not value:
+        return ()
+    if not item.names:
+        return ((item.kind, str(value).lower()),)
+    prefixes = url_prefixes(str(value))
+    return tuple(
+        pair
+        for prefix in prefixes
+        for pair in (("Url", prefix), ("DomainName", prefix), ("IpAddress", prefix))
+    )
+
+
+def _aware(value: Any) -> Any:
+    return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value

@@ -1,0 +1,65 @@
+"""The parts of one running server, built once and handed to every route."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shieldwall.detection.indicators import IndicatorService
+from shieldwall.detection.lookback import Lookback
+from shieldwall.detection.matching import IndicatorMatcher
+from shieldwall.identity.tokens import TokenService
+from shieldwall.response.actions import ActionService
+from shieldwall.response.packages import PackageStore
+from shieldwall.response.signing import CommandSigner
+from shieldwall.settings import Settings
+from shieldwall.state.engine import Database
+from shieldwall.telemetry.ingest import Ingester
+from shieldwall.telemetry.store import TelemetryStore
+from shieldwall.wakeups import Wakeups
+
+
+@dataclass(frozen=True)
+class Services:
+    """What routes and background work share. ``close`` when the server stops."""
+
+    settings: Settings
+    database: Database
+    telemetry: TelemetryStore
+    wakeups: Wakeups
+    tokens: TokenService
+    indicators: IndicatorService
+    matcher: IndicatorMatcher
+    lookback: Lookback
+    actions: ActionService
+    packages: PackageStore
+    signer: CommandSigner
+    ingester: Ingester
+
+    @classmethod
+    def build(cls, settings: Settings) -> Services:
+        """Open the stores under ``settings.data`` and bring their schemas up to date."""
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        settings.secrets.mkdir(mode=0o700, exist_ok=True)
+        database = Database(settings.state_url)
+        database.migrate()
+        telemetry = TelemetryStore.open(settings)
+        wakeups = Wakeups()
+        matcher = IndicatorMatcher(telemetry, database, settings)
+        return cls(
+            settings=settings,
+            database=database,
+            telemetry=telemetry,
+            wakeups=wakeups,
+            tokens=TokenService(settings, database),
+            indicators=IndicatorService(database, wakeups, settings),
+            matcher=matcher,
+            lookback=Lookback(telemetry, database, settings),
+            actions=ActionService(database, wakeups, settings),
+            packages=PackageStore(settings),
+            signer=CommandSigner(settings),
+            ingester=Ingester(telemetry, database, observers=[matcher]),
+        )
+
+    def close(self) -> None:
+        self.telemetry.close()
+        self.database.close()
