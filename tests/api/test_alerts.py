@@ -141,6 +141,46 @@ def test_the_user_of_an_alert_has_the_facts_of_the_stored_logons(api: Api) -> No
     assert user["firstSeen"] == to_text(moment.replace(microsecond=0) - timedelta(days=2))
 
 
+def test_the_story_of_an_alert_is_its_process_tree_with_the_alerts_on_it(api: Api) -> None:
+    started = now().replace(microsecond=0)
+    with api.services.database.session(TENANT) as session:
+        for identifier, number in ((FIRST, 301), (SECOND_ALERT, 302)):
+            found = entity("Process", alert_id=identifier, process_id=number, process_creation_time=started)
+            session.add(found)
+    for tenant, number, parent, name in (
+        (TENANT, 301, 300, "dropper"),
+        (TENANT, 302, 301, "payload"),
+        (OTHER_TENANT, 303, 301, "foreign"),
+    ):
+        row = {
+            "Timestamp": started,
+            "DeviceId": DEVICE,
+            "ActionType": "ProcessCreated",
+            "FileName": name,
+            "ProcessId": number,
+            "ProcessCreationTime": started,
+            "ProcessCommandLine": f"/tmp/{name}",
+            "InitiatingProcessId": parent,
+            "InitiatingProcessCreationTime": started,
+        }
+        api.services.telemetry.insert_rows("DeviceProcessEvents", tenant, [row])
+    story = api.get(f"/api/alerts/{SECOND_ALERT}/story")
+    assert (story["alertId"], story["machineId"]) == (SECOND_ALERT, DEVICE)
+    root = story["processTree"]
+    assert (root["processId"], root["alerts"], len(root["children"])) == (300, [], 1)
+    dropper = root["children"][0]
+    assert (dropper["fileName"], dropper["commandLine"], dropper["alerts"]) == (
+        "dropper",
+        "/tmp/dropper",
+        ["Alert 1"],
+    )
+    assert [(child["fileName"], child["alerts"]) for child in dropper["children"]] == [
+        ("payload", ["Alert 2"])
+    ]
+    assert api.get(f"/api/alerts/{FOURTH}/story")["processTree"] is None
+    assert api.error("GET", "/api/alerts/none/story") == (404, "ResourceNotFound")
+
+
 def test_an_alert_without_things_of_a_kind(api: Api) -> None:
     for kind in ("domains", "ips", "files"):
         assert api.get(f"/api/alerts/{FOURTH}/{kind}")["value"] == []

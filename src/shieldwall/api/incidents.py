@@ -1,4 +1,4 @@
-"""Incidents with their alerts, and the story of an alert: who started what."""
+"""Incidents with their alerts."""
 
 from __future__ import annotations
 
