@@ -6,9 +6,12 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from shieldwall_agent.config import State
+from shieldwall_agent.enforcement.gate_client import GateClient
+from shieldwall_agent.events import Event, Sink
 from shieldwall_agent.ipc import Heart
 from shieldwall_agent.known_files import KnownFiles
 from shieldwall_agent.remote_sink import EventServer
@@ -33,7 +36,9 @@ def run(state: State, wake: int, heart: Heart) -> None:
     writer = SpoolWriter(state.spool, wake=tell)
     files = KnownFiles(writer, state.folder / "files.json")
     EventServer(state.folder, files)
-    sensors = Sensors(files, state.folder)
+    # While it stands, this process may read, and so hash, files that the gate refuses to all others.
+    gate = GateClient(state.folder)
+    sensors = Sensors(NewPrograms(files, gate.inspect), state.folder)
     heart.beat()
     sensors.start()
     saved = time.monotonic()
@@ -46,8 +51,25 @@ def run(state: State, wake: int, heart: Heart) -> None:
             stop.wait(BEAT_SECONDS)
     finally:
         sensors.stop()
+        gate.close()
         _save(files)
         writer.close()
+
+
+class NewPrograms:
+    """A sink that shows the gate each program as it is written, before anybody runs or loads it."""
+
+    def __init__(self, sink: Sink, inspect: Callable[[str], None]) -> None:
+        self._sink = sink
+        self._inspect = inspect
+
+    def emit(self, event: Event) -> None:
+        path = event.get("FolderPath")
+        if event.get("Table") == "DeviceFileEvents" and event.get("SHA256") and isinstance(path, str):
+            with contextlib.suppress(OSError):
+                if os.stat(path, follow_symlinks=False).st_mode & 0o111:
+                    self._inspect(path)
+        self._sink.emit(event)
 
 
 def _save(files: KnownFiles) -> None:

@@ -14,6 +14,8 @@ from shieldwall.times import to_text
 NODES_LIMIT = 500
 LEVELS_UP = 32
 LEVELS_DOWN = 32
+RELATED_LEVELS = 3
+"""What the process, its parent and grandparent started is shown; of ancestors above, only the way."""
 EVENTS_LIMIT = 20
 """Most other events shown for one process."""
 NEAR = timedelta(seconds=2)
@@ -37,6 +39,10 @@ class ProcessNode:
     children: list[ProcessNode] = field(default_factory=list)
     events: list[tuple[str, str]] = field(default_factory=list)
     alerts: list[str] = field(default_factory=list)
+
+    @property
+    def identity(self) -> Identity:
+        return (self.process_id, self.creation_time)
 
     def is_process(self, process_id: int | None, started: datetime | None) -> bool:
         return (
@@ -67,18 +73,20 @@ def process_tree(
     start = reader.find(process_id, creation_time)
     if start is None:
         return None
-    root = start
+    path = [start]
     for _ in range(LEVELS_UP):
         # Process 1 is everybody's ancestor, and its other children are another story.
-        if root.parent is None or root.parent[0] in (0, 1):
+        if path[-1].parent is None or path[-1].parent[0] in (0, 1):
             break
-        above = reader.find(*root.parent)
-        if above is None or above.is_process(root.process_id, root.creation_time):
+        above = reader.find(*path[-1].parent)
+        if above is None or any(above.is_process(*node.identity) for node in path):
             break
-        root = above
-    _grow(reader, root)
-    reader.add_events(list(walk(root)))
-    return root
+        above.children.append(path[-1])
+        path.append(above)
+    near = path[:RELATED_LEVELS]
+    _grow(reader, near)
+    reader.add_events(list(walk(near[-1])))
+    return path[-1]
 
 
 def walk(node: ProcessNode) -> Iterable[ProcessNode]:
@@ -88,9 +96,9 @@ def walk(node: ProcessNode) -> Iterable[ProcessNode]:
         yield from walk(child)
 
 
-def _grow(reader: _Reader, root: ProcessNode) -> None:
-    """Add children level by level until there are none or enough."""
-    level, count = [root], 1
+def _grow(reader: _Reader, start: list[ProcessNode]) -> None:
+    """Add the children of ``start`` and theirs, level by level, until there are none or enough."""
+    level, count = start, len(start)
     for _ in range(LEVELS_DOWN):
         below: list[ProcessNode] = []
         for child in reader.children(level):

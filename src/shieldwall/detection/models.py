@@ -50,6 +50,8 @@ class Indicator(TenantOwned, Base):
     __table_args__ = (
         Index(None, "tenant_id", "indicator_type", "match_value", unique=True),
         Index(None, "tenant_id", "last_update_time"),
+        # An id is never given again: alerts name the indicator that they came from by it.
+        {"sqlite_autoincrement": True},
     )
 
 

@@ -121,6 +121,7 @@ def upgrade() -> None:
         sa.Column("historical_detection", sa.Boolean(), nullable=False),
         sa.Column("tenant_id", sa.String(length=36), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_indicators")),
+        sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_indicators_expiration_time"), "indicators", ["expiration_time"], unique=False)
     op.create_index(
@@ -153,6 +154,12 @@ def upgrade() -> None:
         sa.Column("updated_time", sa.DateTime(), nullable=False),
         sa.Column("tenant_id", sa.String(length=36), nullable=False),
         sa.PrimaryKeyConstraint("device_id", "stream", name=op.f("pk_ingest_streams")),
+    )
+    op.create_table(
+        "lookback_cursor",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("revision", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_lookback_cursor")),
     )
     op.create_table(
         "machine_actions",
@@ -489,6 +496,7 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_machine_actions_tenant_id_machine_id_status"), table_name="machine_actions")
     op.drop_index(op.f("ix_machine_actions_tenant_id_creation_time"), table_name="machine_actions")
     op.drop_table("machine_actions")
+    op.drop_table("lookback_cursor")
     op.drop_table("ingest_streams")
     op.drop_index(op.f("ix_ingest_groups_committed_time"), table_name="ingest_groups")
     op.drop_table("ingest_groups")
