@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
+from shieldwall.cli.main import app
 from shieldwall.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -37,3 +40,23 @@ def test_links_between_files_lead_somewhere(document: Path) -> None:
 def test_make_targets_exist(document: Path) -> None:
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
     assert set(re.findall(r"`make ([\w-]+)`", document.read_text())) <= targets
+
+
+def commands() -> list[tuple[str, Any]]:
+    """Every command of `shieldwall` with the words that call it."""
+    found = []
+
+    def walk(command: Any, words: tuple[str, ...]) -> None:
+        if children := getattr(command, "commands", None):
+            for name, child in children.items():
+                walk(child, (*words, name))
+        else:
+            found.append((" ".join(words), command))
+
+    walk(typer.main.get_command(app), ("shieldwall",))
+    return found
+
+
+@pytest.mark.parametrize(("words", "command"), commands(), ids=[words for words, _ in commands()])
+def test_every_command_explains_itself_with_an_example(words: str, command: Any) -> None:
+    assert re.search(rf"Example: .*{re.escape(words)}", command.help), f"{words} --help has no example"

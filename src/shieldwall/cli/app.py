@@ -61,7 +61,10 @@ def create(
 
 @app_commands.command("list")
 def list_(tenant: TenantOption = "") -> None:
-    """List applications with their roles and their secrets' first characters and ends."""
+    """List applications with their roles and their secrets' first characters and ends.
+
+    Example: shieldwall app list
+    """
     table = Table("name", Column("client id", no_wrap=True), "roles", "secrets")
     with _state() as database:
         for application in applications.list_applications(database, _tenant(database, tenant).id):
@@ -79,7 +82,10 @@ def update(
     ] = None,
     tenant: TenantOption = "",
 ) -> None:
-    """Set an application's roles, or disable it. It takes effect within seconds, on its tokens too."""
+    """Set an application's roles, or disable it. It takes effect within seconds, on its tokens too.
+
+    Example: shieldwall app update 91e956db-016b-473b-98c6-66210632cc4e --role Alert.Read.All
+    """
     if not role and disable is None:
         raise typer.BadParameter("say --role, --disable or --enable")
     with _state() as database:
@@ -103,7 +109,10 @@ def rotate(
     days: DaysOption = applications.SECRET_DAYS,
     revoke_others: Annotated[bool, typer.Option(help="End all its other secrets now.")] = False,
 ) -> None:
-    """Give an application another secret and print it once; the old ones go on until they expire."""
+    """Give an application another secret and print it once; the old ones go on until they expire.
+
+    Example: shieldwall app rotate 91e956db-016b-473b-98c6-66210632cc4e
+    """
     with _state() as database:
         owner = _tenant(database, tenant, client_id)
         secret = applications.rotate_secret(
@@ -114,7 +123,10 @@ def rotate(
 
 @app_commands.command("delete")
 def delete(client_id: ClientId, tenant: TenantOption = "") -> None:
-    """Remove an application; its tokens are refused within seconds."""
+    """Remove an application; its tokens are refused within seconds.
+
+    Example: shieldwall app delete 91e956db-016b-473b-98c6-66210632cc4e
+    """
     with _state() as database:
         owner = _tenant(database, tenant, client_id)
         applications.delete_application(database, owner.id, client_id, actor=_user())
@@ -127,7 +139,10 @@ def create_tenant(
         str, typer.Argument(help="Name, usable in URLs, such as contoso.com.", show_default=False)
     ],
 ) -> None:
-    """Make a tenant and print its id."""
+    """Make a tenant and print its id.
+
+    Example: shieldwall tenant create contoso.com
+    """
     with _state() as database:
         tenant = applications.create_tenant(database, name, _user())
     console.print(f"{tenant.id}  {tenant.name}", markup=False)
@@ -135,7 +150,10 @@ def create_tenant(
 
 @tenant_commands.command("list")
 def list_tenants() -> None:
-    """List the tenants."""
+    """List the tenants.
+
+    Example: shieldwall tenant list
+    """
     with _state() as database:
         for tenant in applications.list_tenants(database):
             console.print(f"{tenant.id}  {tenant.name}", markup=False)
