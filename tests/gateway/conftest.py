@@ -7,7 +7,6 @@ import gzip
 import hashlib
 import json
 import os
-import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from tests.e2e.conftest import Running, free_port, running
+from tests.e2e.conftest import Running, free_port, running, trusting
 
 
 class Agent:
@@ -33,9 +32,8 @@ class Agent:
         self.name = name
         self.device_id = ""
         self.stream = os.urandom(16).hex()
-        self.http = httpx.Client(
-            base_url=server.quickstart["url"], verify=server.quickstart["ca"], timeout=30
-        )
+        context = trusting(server.quickstart["ca"])
+        self.http = httpx.Client(base_url=server.quickstart["url"], verify=context, timeout=30)
 
     def enrolment(self, token: str, **changes: Any) -> dict[str, Any]:
         public = self.key.public_key().public_bytes_raw()
@@ -111,7 +109,7 @@ class Agent:
         pem = self.folder / f"{self.device_id}.pem"
         private = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         pem.write_bytes(private + self.certificate.encode())
-        context = ssl.create_default_context(cafile=self.server.quickstart["ca"])
+        context = trusting(self.server.quickstart["ca"])
         context.load_cert_chain(pem)
         return httpx.Client(base_url=self.server.quickstart["url"], verify=context, timeout=30)
 

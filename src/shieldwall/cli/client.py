@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from typing import Any
 
@@ -23,7 +24,9 @@ class LocalClient:
             raise typer.BadParameter(
                 f"no server has run on {settings.data.absolute()}: start `make run` first"
             )
-        self._http = httpx.Client(base_url=ready.url, verify=ready.ca, timeout=60)
+        self._http = httpx.Client(
+            base_url=ready.url, verify=ssl.create_default_context(cafile=ready.ca), timeout=60
+        )
         try:
             answer = self._http.post(
                 f"/{ready.tenant_id}/oauth2/v2.0/token",
