@@ -43,6 +43,8 @@ def test_the_demo_becomes_an_incident_with_its_story_and_actions(start):
         for title in ("Demo payload", "Demo implant", "Demo command server"):
             assert title in demo.stdout
         assert re.search(r"StopAndQuarantineFile\s+│\s+Succeeded", demo.stdout), demo.stdout
+        said = re.findall(r"another host is (reached|cut off)", demo.stdout)
+        assert said == ["reached", "cut off", "reached"], demo.stdout
         assert "attack.sh" in demo.stdout, "the process tree shows who did it"
         alerts = shieldwall.get("/api/alerts", **{"$expand": "evidence"})["value"]
         assert len({alert["incidentId"] for alert in alerts}) == 1, "one attack is one incident"

@@ -93,7 +93,7 @@ def _undo(state: State, ephemeral: bool) -> None:
         nft.delete(addresses.TABLE)
     if ephemeral and (state.folder / isolation.FILE_NAME).exists():
         writer = SpoolWriter(state.spool)
-        isolation.release_local(state.folder, writer)
+        isolation.release_local(state.folder, writer, state.isolate_netns)
         writer.close()
 
 

@@ -19,7 +19,7 @@ E_USAGE = 2
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 done, 1 failed (the reason is on standard error), 2 wrong use."""
     options = _parser().parse_args(arguments)
-    state = State(Path(options.state).absolute())
+    state = State(Path(options.state).absolute(), options.isolate_netns)
     try:
         code: int = options.call(state, options)
     except (NotEnrolled, ValueError, OSError, RuntimeError) as error:
@@ -69,7 +69,7 @@ def _release(state: State, options: argparse.Namespace) -> int:
     from shieldwall_agent.enforcement.isolation import release_local
 
     with _sink(state) as sink:
-        released = release_local(state.folder, sink)
+        released = release_local(state.folder, sink, state.isolate_netns)
     sys.stdout.write("The isolation has ended.\n" if released else "The device was not isolated.\n")
     return 0
 
@@ -129,6 +129,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"shieldwall-agent {__version__}")
     default = os.environ.get("SHIELDWALL_AGENT_STATE", str(DEFAULT_STATE))
     parser.add_argument("--state", default=default, help=f"state folder (default: {default})")
+    parser.add_argument(
+        "--isolate-netns",
+        metavar="NAME",
+        help="let isolation cut off this network namespace instead of the machine; for trials",
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     enrol = _command(

@@ -32,6 +32,7 @@ class Enrolment:
 @dataclass(frozen=True)
 class State:
     folder: Path
+    isolate_netns: str | None = None  # isolate this network namespace instead of the whole machine
 
     @property
     def identity(self) -> Path:

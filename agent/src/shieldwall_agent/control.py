@@ -26,10 +26,17 @@ log = logging.getLogger(__name__)
 class Control:
     """`gated`: whether we may enforce at all and a gate process runs; it needs privileges."""
 
-    def __init__(self, folder: Path, server: tuple[str, int], sink: Sink, gated: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        server: tuple[str, int],
+        sink: Sink,
+        gated: bool,
+        isolate_netns: str | None = None,
+    ) -> None:
         self._folder = folder
         self.policy = PolicyStore(folder)
-        self.isolation = Isolation(folder, server, sink)
+        self.isolation = Isolation(folder, server, sink, isolate_netns)
         self._running = RunningImages()
         self._quarantine = Quarantine(Vault(folder / "vault"), self._running, sink)
         self._network = NetworkEnforcement(self.policy, sink) if gated else None

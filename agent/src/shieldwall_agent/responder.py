@@ -41,7 +41,7 @@ def run(state: State, wake: int, gated: bool, heart: Heart) -> None:
     sink = RemoteSink(state.folder, "responder")
     journal = Journal(state.journal)
     reported = threading.Event()
-    control = Control(state.folder, enrolment.address, sink, gated)
+    control = Control(state.folder, enrolment.address, sink, gated, state.isolate_netns)
     executor = Executor(journal, control.handlers(), reported.set)
     uploader = Uploader(client.another(), SpoolReader(state.spool), _waiter(wake), sink.emit, stop)
     channel = Channel(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import typer
@@ -24,6 +25,7 @@ class LocalClient:
             raise typer.BadParameter(
                 f"no server has run on {settings.data.absolute()}: start `make run` first"
             )
+        self.port = urlsplit(ready.url).port or 443
         self._http = httpx.Client(
             base_url=ready.url, verify=ssl.create_default_context(cafile=ready.ca), timeout=60
         )

@@ -20,6 +20,7 @@ from rich.console import Console
 
 from shieldwall.cli.client import LocalClient
 from shieldwall.cli.incident import show_incident
+from shieldwall.cli.namespace import namespace_of
 from shieldwall.settings import Settings
 from shieldwall.times import now, to_text
 
@@ -52,6 +53,7 @@ def demo(
                 console.print("No alert came. Is the agent running? `shieldwall-agent status` tells.")
                 raise typer.Exit(1)
             actions = _respond(client, device["id"], hashes["implant"][0])
+            actions += _isolate(client, device["id"])
             for number in sorted({alert["incidentId"] for alert in alerts}):
                 show_incident(client, number, console, actions)
         finally:
@@ -169,3 +171,26 @@ def _respond(client: LocalClient, device_id: str, sha1: str) -> list[dict[str, A
     with console.status("Stopping and quarantining the implant"):
         action = client.wait_for_action(action)
     return [action]
+
+
+def _isolate(client: LocalClient, device_id: str) -> list[dict[str, Any]]:
+    """Cut the device off and let it back. Here that is a network namespace, which stands for the device."""
+    namespace = namespace_of(client.port)
+    if not namespace.run("true"):
+        return []
+    actions = []
+    with socket.socket() as other:
+        other.bind((namespace.host, 0))
+        other.listen(8)
+        reach = f"exec 3<>/dev/tcp/{namespace.host}/{other.getsockname()[1]}"
+
+        def reaches() -> str:
+            return "reached" if namespace.run("timeout", "2", "bash", "-c", reach) else "cut off"
+
+        console.print(f"\n[bold]Isolation[/bold] of the network namespace {namespace.name}")
+        console.print(f"  before    another host is {reaches()}")
+        for name, said in (("isolate", "isolated"), ("unisolate", "released")):
+            action = client.post(f"/api/machines/{device_id}/{name}", {"Comment": "shieldwall demo"})
+            actions.append(client.wait_for_action(action))
+            console.print(f"  {said:8}  another host is {reaches()}")
+    return actions

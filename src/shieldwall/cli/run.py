@@ -21,6 +21,7 @@ from rich.console import Console
 
 from shieldwall import log
 from shieldwall.cli import quickstart
+from shieldwall.cli.namespace import Namespace, namespace_of, trial_namespace
 from shieldwall.devices.enrolment import create_token
 from shieldwall.identity.tls import ca_path
 from shieldwall.server import uvicorn_server
@@ -45,10 +46,14 @@ def run(
     """
     settings = _settings(host, port, data)
     log_file = settings.data / "log" / "server.log"
-    with _only_one(settings), _serving(settings, log_file) as services:
+    with (
+        _only_one(settings),
+        _serving(settings, log_file) as services,
+        trial_namespace(settings.port) as namespace,
+    ):
         ready = quickstart.prepare(settings, services.database, ca_path(settings))
         watcher = _start_agent(settings, services, ready) if agent else None
-        _announce(ready, log_file, settings, watcher)
+        _announce(ready, log_file, settings, watcher, namespace)
         try:
             _wait_for_stop(watcher)
         finally:
@@ -132,7 +137,9 @@ def _start_agent(
 ) -> subprocess.Popen[bytes] | None:
     """Start an agent whose folder lies in the server's; the first time, enrol it."""
     state = settings.data / "agent"
-    command = [sys.executable, "-m", "shieldwall_agent", "--state", str(state)]
+    # Isolation is shown on a namespace of its own: on the machine itself it would cut off whoever sits at it.
+    isolates = namespace_of(settings.port).name
+    command = [sys.executable, "-m", "shieldwall_agent", "--state", str(state), "--isolate-netns", isolates]
     if not (state / "identity.json").exists():
         token = create_token(services.database, ready.tenant_id, uses=1, hours=1)
         enrolled = subprocess.run(
@@ -155,6 +162,7 @@ def _announce(
     log_file: Path,
     settings: Settings,
     watcher: subprocess.Popen[bytes] | None,
+    namespace: Namespace | None,
 ) -> None:
     token = (
         f"curl -s --cacert {ready.ca} {ready.url}/{ready.tenant_id}/oauth2/v2.0/token"
@@ -174,6 +182,10 @@ def _announce(
     console.print(f"  CA certificate     {ready.ca}")
     console.print(f"  data, log          {settings.data}, {log_file}")
     console.print(f"  agent              {_agent_state(settings, watcher)}")
+    if namespace:
+        console.print(
+            f"  isolation          cuts off the network namespace {namespace.name}, not this machine"
+        )
     console.print("\nList the devices:\n")
     console.print(f"  {devices}\n", markup=False)
     console.print("See it work:  .venv/bin/shieldwall demo      Stop:  Ctrl-C\n", markup=False)
