@@ -49,6 +49,8 @@ def _image(process: Process, name: str, inode: int | None) -> str:
     interpreter = _interpreter(named)
     if interpreter and _is(interpreter, inode):
         return os.path.realpath(interpreter)
+    if not name.startswith("/") and not cwd_of(process.pid):
+        return name  # its folder went with it: a relative path is told rather than a wrong absolute one
     return os.path.normpath(named)
 
 

@@ -192,5 +192,7 @@ class _Tail:
         except OSError:
             return b""
         end = len(data) - len(data) % unit if unit > 1 else data.rfind(b"\n") + 1
+        if not end and len(data) == LONGEST_READ:
+            end = len(data)  # a line without end must not hold up all that follow it
         self._offset += end
         return data[:end]

@@ -1,0 +1,104 @@
+"""The chain of mechanisms, and those for users without privileges."""
+
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shieldwall_agent.sensors import manager, polling
+from shieldwall_agent.sensors.base import Surroundings, Unavailable
+from shieldwall_agent.sensors.ebpf import Ebpf
+from shieldwall_agent.sensors.manager import Sensors
+from shieldwall_agent.sensors.polling import ConnectionPolling, ProcessPolling
+
+
+class _Stub:
+    covers: tuple[str, ...] = ("files",)
+
+    def __init__(self, name: str, works: bool = True, sees: bool = True) -> None:
+        self.name, self._works, self._sees = name, works, sees
+        self.running = False
+        self._looks = 0
+
+    def start(self) -> None:
+        if not self._works:
+            raise Unavailable("not here")
+        self.running = True
+
+    def stop(self) -> None:
+        self.running = False
+
+    def alive(self) -> bool:
+        return self.running
+
+    def seen(self, sensor: str) -> int:
+        self._looks += self._sees
+        return self._looks
+
+    def lost(self) -> int:
+        return 0
+
+
+def test_takes_the_first_that_proves_itself(
+    kept: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stubs = [_Stub("absent", works=False), _Stub("blind", sees=False), _Stub("good"), _Stub("spare")]
+    monkeypatch.setattr(manager, "CANARY_SECONDS", 0.2)
+    monkeypatch.setattr(manager, "WATCH_SECONDS", 0.05)
+    monkeypatch.setattr(Sensors, "_mechanisms", lambda self: [lambda active, s=s: s for s in stubs])
+    sensors = Sensors(kept, tmp_path)
+    sensors.start()
+    try:
+        health = sensors.health()["files"]
+        assert health["mechanism"] == "good"
+        assert "absent: not here" in health["detail"]
+        assert "blind: did not see its own canary" in health["detail"]
+        assert [stub.running for stub in stubs] == [False, False, True, False]
+        stubs[2]._works = stubs[2].running = False
+        deadline = time.monotonic() + 3
+        while sensors.health()["files"]["mechanism"] != "spare" and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert sensors.health()["files"]["mechanism"] == "spare"
+    finally:
+        sensors.stop()
+
+
+def test_polls_processes(kept: Any, nobody: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(polling, "PROCESS_SECONDS", 0.05)
+    mechanism = ProcessPolling(Surroundings(kept), nobody, {"processes"})
+    mechanism.start()
+    with subprocess.Popen(["/bin/sleep", "1.25"]) as child:
+        found = kept.wait(lambda event: event.get("ProcessId") == child.pid)
+        child.kill()
+    mechanism.stop()
+    assert found
+    assert found[0]["AdditionalFields"]["ProcessCurrentWorkingDirectory"]
+
+
+def test_polls_connections(kept: Any, nobody: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(polling, "CONNECTION_SECONDS", 0.05)
+    mechanism = ConnectionPolling(Surroundings(kept), nobody, {"network"})
+    mechanism.start()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):
+            found = kept.wait(lambda event: port in (event["LocalPort"], event.get("RemotePort")), 3)
+    mechanism.stop()
+    assert "ConnectionSuccess" in {event["ActionType"] for event in found}
+
+
+def test_tells_what_the_kernel_dropped(kept: Any, nobody: Any) -> None:
+    class Dropped:
+        def number(self, name: str) -> int:
+            return 7
+
+    mechanism = Ebpf(Surroundings(kept), nobody, {"processes"})
+    mechanism._object = Dropped()  # type: ignore[assignment]
+    mechanism._count_losses()
+    mechanism._count_losses()
+    (event,) = kept.events
+    assert event["ActionType"] == "SensorEventsLost"
+    assert event["AdditionalFields"]["Count"] == mechanism.lost() == 7
