@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from shieldwall.identity.models import Tenant
+from shieldwall.settings import Settings
 from shieldwall.state.engine import Base, Database
+from shieldwall.telemetry.store import TelemetryStore
 from shieldwall.times import now
 
 TENANT = "11111111-1111-4111-8111-111111111111"
@@ -96,3 +98,11 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
         )
     yield database
     database.close()
+
+
+@pytest.fixture(scope="session")
+def telemetry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TelemetryStore]:
+    """The run's one embedded ClickHouse: a process can hold only one. Tests keep apart by their tenants."""
+    store = TelemetryStore.open(Settings(data=tmp_path_factory.mktemp("telemetry")))
+    yield store
+    store.close()

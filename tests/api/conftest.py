@@ -193,14 +193,6 @@ class Api:
         return answer.status_code, body["error"]["code"]
 
 
-@pytest.fixture(scope="session")
-def telemetry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TelemetryStore]:
-    """The run's one embedded ClickHouse."""
-    store = TelemetryStore.open(Settings(data=tmp_path_factory.mktemp("telemetry")))
-    yield store
-    store.close()
-
-
 @dataclass(frozen=True)
 class Template:
     """What takes long to make: a seeded data folder, tokens for it, the application."""
