@@ -1,0 +1,184 @@
+"""Processes and logons by the kernel's audit, over netlink."""
+
+import os
+import socket
+import struct
+
+from shieldwall_agent.clock import TICKS, boot_seconds
+from shieldwall_agent.events import events_lost
+from shieldwall_agent.processes import Process
+from shieldwall_agent.sensors import audit_records as records
+from shieldwall_agent.sensors.base import Surroundings, Unavailable, Worker
+from shieldwall_agent.sensors.execution import executed
+from shieldwall_agent.sensors.own import Own
+
+BACKLOG = 8192
+MOST_OPEN = 4096
+
+_NETLINK_AUDIT, _ADD_MEMBERSHIP, _SOL_NETLINK, _RCVBUFFORCE = 9, 1, 270, 33
+_ERROR, _GET, _SET, _ADD_RULE, _DEL_RULE = 2, 1000, 1001, 1011, 1012
+_HEADER = struct.Struct("=IHHII")
+_STATUS = struct.Struct("=10I")  # mask, enabled, failure, pid, rate, backlog limit, lost, backlog, -, wait
+
+
+def _rule() -> bytes:
+    """Always tell of an execve or execveat of 64-bit programs that succeeded, when it returns."""
+    mask, fields, values, flags = [0] * 64, [0] * 64, [0] * 64, [0] * 64
+    for call in (59, 322):
+        mask[call // 32] |= 1 << call % 32
+    fields[:2], values[:2], flags[:2] = [11, 104], [0xC000003E, 1], [0x40000000] * 2
+    return struct.pack("=259I", 4, 2, 2, *mask, *fields, *values, *flags) + struct.pack("=I", 0)
+
+
+class AuditNetlink:
+    """Takes the records as audit's daemon, or beside one from the group that it leaves to readers."""
+
+    name = "audit netlink"
+    covers: tuple[str, ...] = ("processes", "logons")
+
+    def __init__(self, around: Surroundings, own: Own, active: set[str], executions: bool = True) -> None:
+        self._around = around
+        self._own = own
+        self._active = active
+        self._executions = executions
+        self._seen = dict.fromkeys(self.covers, 0)
+        self._open: dict[int, dict[int, dict[str, str]]] = {}
+        self._lost = 0
+        self._before: tuple[int, ...] | None = None
+        self._owner = self._ruled = False
+        self._sockets: list[socket.socket] = []
+        self._worker = Worker("audit", self._step)
+
+    def start(self) -> None:
+        if os.uname().machine != "x86_64":
+            raise Unavailable("no rule is known for this machine")
+        try:
+            control = self._socket()
+            status = _STATUS.unpack_from(self._ask(control, _GET, b"").ljust(_STATUS.size, b"\0"))
+            if status[1] == 2:
+                raise Unavailable("audit is locked")
+            self._before = status
+            self._owner = status[3] == 0
+            reader = control if self._owner else self._socket()
+            reader.setsockopt(socket.SOL_SOCKET, _RCVBUFFORCE, 8 << 20)
+            if not self._owner:
+                reader.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, 1)
+            if self._executions:
+                self._ask(control, _ADD_RULE, _rule())
+                self._ruled = True
+            if self._owner:
+                # Bits 1 to 32: enabled, failure, pid, backlog limit and wait.
+                self._set(control, 0x37, 1, 0, os.getpid(), BACKLOG)
+        except OSError as error:
+            self.stop()
+            raise Unavailable(f"audit cannot be used: {error}") from error
+        self._around.processes.seed()
+        self._worker.start()
+
+    def stop(self) -> None:
+        self._worker.stop()
+        try:
+            if self._sockets:
+                control = self._sockets[0]
+                if self._ruled:
+                    self._ask(control, _DEL_RULE, _rule())
+                if self._owner and self._before:
+                    old = self._before
+                    self._set(control, 0x37, old[1], old[2], 0, old[5], old[9])
+        except OSError:
+            pass
+        for opened in self._sockets:
+            opened.close()
+        self._sockets, self._ruled, self._owner = [], False, False
+
+    def alive(self) -> bool:
+        return self._worker.alive()
+
+    def seen(self, sensor: str) -> int:
+        return self._seen[sensor]
+
+    def lost(self) -> int:
+        return self._lost
+
+    def _socket(self) -> socket.socket:
+        opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_AUDIT)
+        self._sockets.append(opened)
+        opened.settimeout(0.5)
+        opened.bind((0, 0))
+        return opened
+
+    def _set(
+        self,
+        control: socket.socket,
+        mask: int,
+        enabled: int,
+        failure: int,
+        pid: int,
+        backlog: int,
+        wait: int = 0,
+    ) -> None:
+        self._ask(control, _SET, _STATUS.pack(mask, enabled, failure, pid, 0, backlog, 0, 0, 0, wait))
+
+    def _ask(self, control: socket.socket, kind: int, body: bytes) -> bytes:
+        """Send a request and wait for its answer; records that come between are dropped."""
+        control.send(_HEADER.pack(_HEADER.size + len(body), kind, 5, 1, 0) + body)
+        answer = b""
+        for _ in range(20_000):
+            data = control.recv(65_536)
+            _, found, _, _, _ = _HEADER.unpack_from(data)
+            if found == _GET:
+                answer = data[_HEADER.size :]
+            elif found == _ERROR:
+                (code,) = struct.unpack_from("=i", data, _HEADER.size)
+                if code:
+                    raise OSError(-code, os.strerror(-code))
+                if kind != _GET or answer:
+                    return answer
+            if kind == _GET and answer:
+                return answer
+        raise OSError("audit does not answer")
+
+    def _step(self) -> None:
+        try:
+            data = self._sockets[-1].recv(65_536)
+        except TimeoutError:
+            return
+        except OSError as error:
+            if error.errno != 105:  # ENOBUFS: the kernel does not say how many
+                raise
+            self._lost += 1
+            self._around.sink.emit(events_lost("audit netlink", 1, "at least one: the socket was full"))
+            return
+        _, kind, _, _, _ = _HEADER.unpack_from(data)
+        found = records.record(data[_HEADER.size :].rstrip(b"\0\n").decode("utf-8", "replace"))
+        if found:
+            self._take(kind, *found)
+
+    def _take(self, kind: int, serial: int, when: float, fields: dict[str, str]) -> None:
+        if kind == records.EOE:
+            self._execution(when, self._open.pop(serial, {}))
+        elif kind in (records.SYSCALL, records.EXECVE):
+            self._open.setdefault(serial, {}).setdefault(kind, {}).update(fields)
+            if len(self._open) > MOST_OPEN:
+                del self._open[next(iter(self._open))]
+        elif event := records.logon(kind, when, fields):
+            self._seen["logons"] += 1
+            if "logons" in self._active:
+                self._around.sink.emit(event)
+
+    def _execution(self, when: float, parts: dict[int, dict[str, str]]) -> None:
+        if not parts.get(records.EXECVE) or not (call := parts.get(records.SYSCALL)):
+            return
+        self._seen["processes"] += 1
+        process = self._process(when, call)
+        line = records.arguments(parts[records.EXECVE])
+        image = records.plain(call.get("exe", ""))
+        event = executed(self._around, process, when=when, name=image, command_line=line)
+        if "processes" in self._active and not self._own.is_own(process):
+            self._around.sink.emit(event)
+
+    def _process(self, when: float, call: dict[str, str]) -> Process:
+        pid, ppid, uid = (records.number(call, name) for name in ("pid", "ppid", "uid"))
+        # One that is gone is dated by its execution.
+        ticks = int((when - boot_seconds()) * TICKS)
+        return self._around.processes.look(pid) or self._around.processes.fork(pid, ticks, ppid, uid)
