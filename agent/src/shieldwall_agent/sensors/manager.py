@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from shieldwall_agent.events import Event, Sink
+from shieldwall_agent.sensors.audit import AuditNetlink
 from shieldwall_agent.sensors.base import Mechanism, Surroundings, Unavailable
 from shieldwall_agent.sensors.ebpf import Ebpf
 from shieldwall_agent.sensors.files import FileWatching
@@ -68,6 +69,8 @@ class Sensors:
         around, own, folder = self._around, Own(), str(self._folder)
         return [
             lambda active: Ebpf(around, own, active),
+            # No rule on executions when eBPF already tells of them.
+            lambda active: AuditNetlink(around, own, active, "processes" not in self._running),
             lambda active: ProcessPolling(around, own, active),
             lambda active: ConnectionPolling(around, own, active),
             lambda active: FileWatching(around, own, active, (folder,)),
