@@ -34,21 +34,24 @@ def _related(session: Session, alert: Alert, links: Collection[str], window: tim
     """Open incidents that share a link with the alert within the window, the oldest first."""
     if not links or alert.first_event_time is None or alert.last_event_time is None:
         return []
-    # A resolved incident is never reopened: what comes later is a new one.
-    return session.scalars(
-        select(Incident)
-        .join(Alert, Alert.incident_id == Incident.id)
+    linked = (
+        select(Alert.incident_id)
         .join(AlertLink, AlertLink.alert_id == Alert.id)
         .where(
             AlertLink.tenant_id == alert.tenant_id,
-            Alert.tenant_id == alert.tenant_id,
-            Incident.tenant_id == alert.tenant_id,
             AlertLink.key.in_(links),
             AlertLink.time >= alert.first_event_time - window,
             AlertLink.time <= alert.last_event_time + window,
+        )
+    )
+    # A resolved incident is never reopened: what comes later is a new one.
+    return session.scalars(
+        select(Incident)
+        .where(
+            Incident.tenant_id == alert.tenant_id,
+            Incident.id.in_(linked),
             Incident.status.in_(("Active", "InProgress")),
         )
-        .distinct()
         .order_by(Incident.id)
     ).all()
 
