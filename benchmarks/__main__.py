@@ -13,11 +13,10 @@ import sys
 BENCHMARKS = {
     "ingest": "rows/s through HTTPS with durable acknowledgement, beside a bare ClickHouse insert",
     "matching": "storing groups with 0, 100,000 and a million indicators",
-    "fork_storm": "captured share and CPU of each process sensor, beside the storm without one",
     "exec_latency": "added latency of an execution with enforcement on, beside the same without",
     "indicator_latency": "from POST /api/indicators to the refusal of an execution",
 }
-NEED_ROOT = {"fork_storm", "exec_latency", "indicator_latency"}
+NEED_ROOT = {"exec_latency", "indicator_latency"}
 
 
 def main() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -30,15 +30,21 @@ class Hit:
     candidates: tuple[tuple[Compared, tuple[Value, ...]], ...]
 
 
-def find_hits(store: TelemetryStore, table: str, where: str, members: str) -> Iterator[Hit]:
+def find_hits(
+    store: TelemetryStore, table: str, where: str, members: str, kinds: Collection[str]
+) -> Iterator[Hit]:
     """Events of ``table`` under the condition ``where`` with a value whose key is in ``members``.
 
-    Both are SQL of our own making. ``members`` is a table of keys or a list of them, and may hold too
-    many: whoever asks checks each candidate against the list itself.
+    Both are SQL of our own making. ``members`` is a table of keys or a list of them, of indicators of these
+    ``kinds``. It may hold too many: whoever asks checks each candidate against the list itself.
     """
     comparisons = MATCHED_TABLES[table]
+    conditions = " OR ".join(
+        condition for item in comparisons if (condition := _condition(item, members, kinds))
+    )
+    if not conditions:
+        return
     columns = ", ".join(f"`{name}`" for name in selected(TABLES[table]))
-    conditions = " OR ".join(_condition(item, members) for item in comparisons)
     rows = store.system_query(
         f"SELECT toString(TenantId) AS TenantId, {columns} FROM {DATABASE}.{table} "
         f"WHERE {where} AND ({conditions}) ORDER BY Timestamp LIMIT {HITS_LIMIT}"
@@ -54,30 +60,32 @@ def key(kind: str, value: str) -> str:
     return f"sipHash64(toString(TenantId), '{kind}', {value})"
 
 
-def _condition(item: Compared, members: str) -> str:
+def _condition(item: Compared, members: str, kinds: Collection[str]) -> str:
+    """The SQL that is true where the column's value may be of an indicator; empty when none can be."""
     column = f"`{item.column}`"
     if not item.names:
-        return f"(notEmpty({column}) AND {key(item.kind, f'lower({column})')} IN {members})"
+        value = f"lower({column})"
+        return f"(notEmpty({column}) AND {key(item.kind, value)} IN {members})" if item.kind in kinds else ""
     # A URL is covered by itself, by each folder above it, and by its host's domain and parent domains.
-    bare = f"replaceRegexpOne(lower({column}), '^[a-z]+://', '')"
-    host = f"splitByChar(':', splitByChar('/', splitByChar('?', {bare})[1])[1])[1]"
-    labels = f"splitByChar('.', {host})"
-    domains = (
-        f"arrayMap(i -> arrayStringConcat(arraySlice({labels}, i), '.'), range(1, length({labels}) + 1))"
-    )
-    parts = f"splitByChar('/', splitByChar('?', replaceRegexpOne({column}, '^[A-Za-z]+://', ''))[1])"
-    folders = (
-        f"arrayMap(i -> arrayStringConcat(arraySlice({parts}, 1, i), '/'), "
-        f"range(1, least(length({parts}), 32) + 1))"
-    )
-    host_of = "splitByChar('/', f)[1]"
-    lowered = f"arrayMap(f -> concat(lower({host_of}), substring(f, length({host_of}) + 1)), {folders})"
-    return (
-        f"(notEmpty({column}) AND ("
-        f"arrayExists(d -> {key('DomainName', 'd')} IN {members}, {domains}) OR "
-        f"arrayExists(u -> {key('Url', 'u')} IN {members}, {lowered}) OR "
-        f"{key('IpAddress', host)} IN {members}))"
-    )
+    bare = f"replaceRegexpOne({column}, '^[A-Za-z]+://', '')"
+    parts = f"splitByChar('/', splitByChar('?', {bare})[1])"
+    host = f"lower(splitByChar(':', {parts}[1])[1])"
+    found = []
+    if "DomainName" in kinds:
+        labels = f"splitByChar('.', {host})"
+        parents = f"range(1, length({labels}) + 1)"
+        domains = f"arrayMap(i -> arrayStringConcat(arraySlice({labels}, i), '.'), {parents})"
+        found.append(f"arrayExists(d -> {key('DomainName', 'd')} IN {members}, {domains})")
+    if "Url" in kinds:
+        depths = f"range(1, least(length({parts}), 32) + 1)"
+        folders = f"arrayMap(i -> arrayStringConcat(arraySlice({parts}, 1, i), '/'), {depths})"
+        first = "splitByChar('/', f)[1]"
+        whole = f"arrayPushBack({folders}, {bare})"
+        lowered = f"arrayMap(f -> concat(lower({first}), substring(f, length({first}) + 1)), {whole})"
+        found.append(f"arrayExists(u -> {key('Url', 'u')} IN {members}, {lowered})")
+    if "IpAddress" in kinds:
+        found.append(f"{key('IpAddress', host)} IN {members}")
+    return f"(notEmpty({column}) AND ({' OR '.join(found)}))" if found else ""
 
 
 def _values(item: Compared, row: Mapping[str, Any]) -> tuple[Value, ...]:

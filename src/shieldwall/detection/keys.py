@@ -28,7 +28,8 @@ class IndicatorKeys:
         self._store = store
         self._lock = threading.Lock()
         self._revision = -1
-        self.size = 0
+        self.kinds: set[str] = set()
+        """Indicator types of which there is, or was since the start, at least one."""
 
     def refresh(self, session: Session) -> None:
         """Take in what changed since the last time; all of the list at first."""
@@ -71,7 +72,7 @@ class IndicatorKeys:
             client.insert(_STAGE, rows, column_names=["TenantId", "Kind", "Value"])
             client.command(f"INSERT INTO {TABLE} SELECT sipHash64(TenantId, Kind, Value) FROM {_STAGE}")
             client.command(f"DROP TABLE {_STAGE}")
-        self.size += len(rows)
+        self.kinds.update(kind for _, kind, _ in rows)
 
 
 def key_values(store: TelemetryStore, rows: Sequence[tuple[str, str, str]]) -> list[int]:

@@ -36,9 +36,10 @@ class Lookback:
         hits: list[Hit] = []
         if rows:
             members = "(" + ", ".join(str(key) for key in key_values(self._store, rows)) + ")"
+            kinds = {kind for _, kind, _ in rows}
             since = f"Timestamp >= now64(7) - INTERVAL {self._days} DAY"
             for table in MATCHED_TABLES:
-                hits += find_hits(self._store, table, since, members)
+                hits += find_hits(self._store, table, since, members, kinds)
         with self._database.system_session() as session:
             raise_alerts(session, hits, self._window)
             session.merge(LookbackCursor(id=1, revision=end))

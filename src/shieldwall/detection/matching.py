@@ -35,13 +35,13 @@ class IndicatorMatcher:
 
     def observe(self, group: StoredGroup, session: Session) -> Callable[[], None] | None:
         self._keys.refresh(session)
-        if not self._keys.size:
+        if not self._keys.kinds:
             return None
         hits = [
             hit
             for table in group.rows
             if table in MATCHED_TABLES
-            for hit in find_hits(self._store, table, f"GroupId = {group.id}", TABLE)
+            for hit in find_hits(self._store, table, f"GroupId = {group.id}", TABLE, self._keys.kinds)
         ]
         if not hits:
             return None

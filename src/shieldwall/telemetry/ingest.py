@@ -225,7 +225,9 @@ class Ingester:
                     verdicts = stage.load(batches, bounds)
                     rows = _count(verdicts)
                     for name in rows:
-                        stage.store(TABLES[name])
+                        stage.store(TABLES[name], extra=False)
+                        if any(verdict.extra for verdict in verdicts if verdict.table == name):
+                            stage.store(TABLES[name], extra=True)
                     if any(verdict.reason for verdict in verdicts):
                         stage.store_rejects()
                 finally:

@@ -23,6 +23,12 @@ REJECTS_SHOWN = 1000
 """Most rejected lines whose numbers are told to the agent for one batch; the dead letters have them all."""
 
 
+_SENDER = (
+    "batch UInt32, tenant LowCardinality(String), device LowCardinality(String), "
+    "name LowCardinality(String), device_group LowCardinality(String), "
+    "stream LowCardinality(String), sequence Int64"
+)
+_BATCH = "batch, tenant, device, name, device_group, stream, sequence"
 _JSON_TYPES = {
     "bool": "Nullable(Bool)",
     "int": "Nullable(Int32)",
@@ -58,6 +64,8 @@ class Verdict:
     table: str
     reason: str
     count: int
+    extra: bool
+    """Whether some of them have keys that are no column's."""
     lines: tuple[int, ...]
 
 
@@ -81,45 +89,37 @@ class Stage:
     def load(self, batches: Sequence[Staged], bounds: Bounds) -> list[Verdict]:
         """Stage the batches and judge each of their lines."""
         client = self._client
-        client.command(
-            f"CREATE TABLE {self._batches} (batch UInt32, tenant String, device String, name String, "
-            "device_group String, stream String, sequence Int64, payload String) ENGINE = Memory"
-        )
+        client.command(f"CREATE TABLE {self._batches} ({_SENDER}, payload String) ENGINE = Memory")
         client.raw_insert(self._batches, insert_block=b"".join(_rows(batches)), fmt="RowBinary")
         client.command(
-            f"CREATE TABLE {self._lines} (batch UInt32, line_no UInt32, table LowCardinality(String), "
+            f"CREATE TABLE {self._lines} ({_SENDER}, line_no UInt32, table LowCardinality(String), "
             "reason LowCardinality(String), extra Bool, line String) ENGINE = Memory"
         )
         client.command(f"INSERT INTO {self._lines} {_judged(self._batches, bounds)}")
         found = client.query(
-            f"SELECT batch, table, reason, count(), groupArray({REJECTS_SHOWN})(line_no) "
-            f"FROM (SELECT * FROM {self._lines} ORDER BY batch, line_no) GROUP BY batch, table, reason"
+            "SELECT batch, table, reason, count(), max(extra), "
+            f"arraySlice(arraySort(groupArrayIf(line_no, reason != '')), 1, {REJECTS_SHOWN}) "
+            f"FROM {self._lines} GROUP BY batch, table, reason"
         )
-        return [
-            Verdict(batch, table, reason, count, tuple(lines) if reason else ())
-            for batch, table, reason, count, lines in found.result_rows
-        ]
+        return [Verdict(*row[:5], tuple(row[5])) for row in found.result_rows]
 
-    def store(self, table: Table) -> None:
-        """Insert the good lines of ``table`` under this group's id."""
+    def store(self, table: Table, *, extra: bool) -> None:
+        """Insert the good lines of ``table``, those with keys that are no column's or those without."""
         names = ", ".join(f"`{column.name}`" for column in table.columns)
-        values = ",\n  ".join(_value(column, table) for column in table.columns)
+        values = ",\n  ".join(_value(column, table, extra) for column in table.columns)
         self._client.command(
             f"INSERT INTO {DATABASE}.{table.name} (TenantId, IngestionTime, GroupId, {names})\n"
-            f"SELECT b.tenant, now64(3), {self._group_id}, {values}\n"
-            f"FROM (SELECT batch, extra, line, JSONExtract(line, '{_tuple(table)}') AS j "
-            f"FROM {self._lines} WHERE table = '{table.name}' AND reason = '') AS l\n"
-            f"JOIN (SELECT * EXCEPT payload FROM {self._batches}) AS b ON l.batch = b.batch"
+            f"SELECT tenant, now64(3), {self._group_id}, {values}\n"
+            f"FROM (SELECT {_BATCH}, line, JSONExtract(line, '{_tuple(table)}') AS j "
+            f"FROM {self._lines} WHERE table = '{table.name}' AND reason = '' AND extra = {extra})"
         )
 
     def store_rejects(self) -> None:
         """Keep the rejected lines with their reasons."""
         self._client.command(
             f"INSERT INTO {DATABASE}.{REJECTS} "
-            f"SELECT b.tenant, now64(3), {self._group_id}, b.device, b.stream, b.sequence, "
-            f"l.line_no, l.reason, substring(l.line, 1, 4096) "
-            f"FROM (SELECT * FROM {self._lines} WHERE reason != '') AS l "
-            f"JOIN (SELECT * EXCEPT payload FROM {self._batches}) AS b ON l.batch = b.batch"
+            f"SELECT tenant, now64(3), {self._group_id}, device, stream, sequence, line_no, reason, "
+            f"substring(line, 1, 4096) FROM {self._lines} WHERE reason != ''"
         )
 
     def drop(self) -> None:
@@ -156,16 +156,17 @@ def _judged(batches: str, bounds: Bounds) -> str:
         for name in EVENT_TABLES
     )
     return (
-        "SELECT batch, line_no, if(table IN " + tables + ", table, '') AS table, "
+        f"SELECT {_BATCH}, line_no, if(table IN {tables}, table, '') AS table, "
         "multiIf("
+        f"table != '' AND time <= now64(7) + {bounds.future_seconds} AND "
+        f"time >= now64(7) - INTERVAL {bounds.past_days} DAY, '', "
         "NOT isValidJSON(line) OR JSONType(line) != 'Object', 'not a JSON object', "
         "table = '', 'Table is not a hunting table that agents send', "
         "isNull(time), 'Timestamp is missing or not a time', "
         f"time > now64(7) + {bounds.future_seconds}, 'Timestamp lies in the future', "
-        f"time < now64(7) - INTERVAL {bounds.past_days} DAY, 'Timestamp is older than what is kept', "
-        "'') AS reason, "
+        "'Timestamp is older than what is kept') AS reason, "
         f"multiIf({known}, false) AS extra, line "
-        "FROM (SELECT batch, line_no, line, JSONExtractKeys(line) AS keys, "
+        f"FROM (SELECT {_BATCH}, line_no, line, JSONExtractKeys(line) AS keys, "
         "JSONExtract(line, 'Tuple(`Table` String, `Timestamp` String)') AS head, "
         "head.1 AS table, parseDateTime64BestEffortOrNull(head.2, 7, 'UTC') AS time "
         f"FROM {batches} ARRAY JOIN splitByChar('\\n', payload) AS line, "
@@ -191,22 +192,21 @@ def _tuple(table: Table) -> str:
     )
 
 
-def _value(column: Column, table: Table) -> str:
+def _value(column: Column, table: Table, extra: bool) -> str:
     if column.name == "DeviceId":
-        return "b.device"
+        return "device"
     if column.name == "DeviceName":
-        return "b.name"
+        return "name"
     if column.name == "MachineGroup":
-        return "b.device_group"
+        return "device_group"
     if column.kusto_type == "datetime":
-        return f"parseDateTime64BestEffortOrNull(l.j.`{column.name}`, 7, 'UTC')"
-    if column.name == "AdditionalFields":
+        return f"parseDateTime64BestEffortOrNull(j.`{column.name}`, 7, 'UTC')"
+    if column.name == "AdditionalFields" and extra:
         keys = _in(_keys(table))
         return (
-            "if(l.extra, JSONMergePatch(if(isValidJSON(l.j.`AdditionalFields`) AND "
-            "JSONType(l.j.`AdditionalFields`) = 'Object', l.j.`AdditionalFields`, '{}'), "
+            "JSONMergePatch(if(isValidJSON(j.`AdditionalFields`) AND "
+            "JSONType(j.`AdditionalFields`) = 'Object', j.`AdditionalFields`, '{}'), "
             "concat('{', arrayStringConcat(arrayMap(p -> concat(toJSONString(p.1), ':', p.2), "
-            f"arrayFilter(p -> p.1 NOT IN {keys}, JSONExtractKeysAndValuesRaw(l.line))), ','), '}}')), "
-            "l.j.`AdditionalFields`)"
+            f"arrayFilter(p -> p.1 NOT IN {keys}, JSONExtractKeysAndValuesRaw(line))), ','), '}}'))"
         )
-    return f"l.j.`{column.name}`"
+    return f"j.`{column.name}`"
