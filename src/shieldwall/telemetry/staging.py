@@ -101,7 +101,10 @@ class Stage:
             f"arraySlice(arraySort(groupArrayIf(line_no, reason != '')), 1, {REJECTS_SHOWN}) "
             f"FROM {self._lines} GROUP BY batch, table, reason"
         )
-        return [Verdict(*row[:5], tuple(row[5])) for row in found.result_rows]
+        return [
+            Verdict(batch, table, reason, count, bool(extra), tuple(lines))
+            for batch, table, reason, count, extra, lines in found.result_rows
+        ]
 
     def store(self, table: Table, *, extra: bool) -> None:
         """Insert the good lines of ``table``, those with keys that are no column's or those without."""
