@@ -80,3 +80,24 @@ class Worker:
                 self._step()
         except Exception as error:
             self.error = error
+
+
+class OneThread:
+    """The part that mechanisms of one thread have in common; they count into `_seen` and `_lost`."""
+
+    def __init__(self, name: str, step: Callable[[], Any]) -> None:
+        self._seen = 0
+        self._lost = 0
+        self._worker = Worker(name, step)
+
+    def stop(self) -> None:
+        self._worker.stop()
+
+    def alive(self) -> bool:
+        return self._worker.alive()
+
+    def seen(self, _sensor: str) -> int:
+        return self._seen
+
+    def lost(self) -> int:
+        return self._lost

@@ -6,7 +6,7 @@ import time
 
 from shieldwall_agent.events import Event, events_lost, timestamp
 from shieldwall_agent.processes import Process, as_actor
-from shieldwall_agent.sensors.base import Surroundings, Unavailable, Worker
+from shieldwall_agent.sensors.base import OneThread, Surroundings, Unavailable
 from shieldwall_agent.sensors.file_handles import (
     CLOSED_AFTER_WRITE,
     CREATED,
@@ -38,24 +38,22 @@ QUIET = (
 )
 
 
-class FileWatching:
+class FileWatching(OneThread):
     """One group over all local filesystems."""
 
     name = "fanotify"
     covers: tuple[str, ...] = ("files",)
 
     def __init__(self, around: Surroundings, own: Own, active: set[str], quiet: tuple[str, ...]) -> None:
+        super().__init__("files", self._step)
         self._around = around
         self._own = own
         self._active = active
         self._quiet = tuple(folder.rstrip("/") + "/" for folder in quiet)
-        self._seen = 0
-        self._lost = 0
         self._created: dict[str, tuple[float, int]] = {}
         self._allowances: dict[int, _Allowance] = {}
         self._remarked = time.monotonic()
         self._group: FileGroup | None = None
-        self._worker = Worker("files", self._step)
 
     def start(self) -> None:
         try:
@@ -69,15 +67,6 @@ class FileWatching:
         if self._group is not None and not self._worker.alive():
             self._group.close()
             self._group = None
-
-    def alive(self) -> bool:
-        return self._worker.alive()
-
-    def seen(self, sensor: str) -> int:
-        return self._seen
-
-    def lost(self) -> int:
-        return self._lost
 
     def _step(self) -> None:
         assert self._group is not None

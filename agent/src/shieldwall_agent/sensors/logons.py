@@ -9,7 +9,7 @@ from pathlib import Path
 from shieldwall_agent.events import Event, timestamp
 from shieldwall_agent.processes import HOST
 from shieldwall_agent.sensors.addresses import kind, text
-from shieldwall_agent.sensors.base import Surroundings, Unavailable, Worker
+from shieldwall_agent.sensors.base import OneThread, Surroundings, Unavailable
 
 SECONDS = 1.0
 LONGEST_READ = 1 << 20
@@ -53,18 +53,17 @@ _PATTERNS = (
 )
 
 
-class LogonFiles:
+class LogonFiles(OneThread):
     """Follows the files from their ends, over rotation."""
 
     name = "wtmp, btmp, auth.log"
     covers: tuple[str, ...] = ("logons",)
 
     def __init__(self, around: Surroundings, active: set[str]) -> None:
+        super().__init__("logons", self._step)
         self._around = around
         self._active = active
-        self._seen = 0
         self._followed: list[tuple[_Tail, bool]] = []
-        self._worker = Worker("logons", self._step)
 
     def start(self) -> None:
         readable = [path for path in (WTMP, BTMP, *AUTH_LOGS) if os.access(path, os.R_OK)]
@@ -72,18 +71,6 @@ class LogonFiles:
             raise Unavailable("no wtmp, btmp or auth.log can be read")
         self._followed = [(_Tail(path), path in (WTMP, BTMP)) for path in (WTMP, BTMP, *AUTH_LOGS)]
         self._worker.start()
-
-    def stop(self) -> None:
-        self._worker.stop()
-
-    def alive(self) -> bool:
-        return self._worker.alive()
-
-    def seen(self, sensor: str) -> int:
-        return self._seen
-
-    def lost(self) -> int:
-        return 0
 
     def _step(self) -> None:
         for tail, binary in self._followed:

@@ -3,25 +3,24 @@
 from pathlib import Path
 
 from shieldwall_agent.events import timestamp
-from shieldwall_agent.sensors.base import Surroundings, Unavailable, Worker
+from shieldwall_agent.sensors.base import OneThread, Surroundings, Unavailable
 
 SECONDS = 5.0
 
 _LIST = Path("/proc/modules")
 
 
-class ModuleWatching:
+class ModuleWatching(OneThread):
     """Names only: which process loaded a module is not told there."""
 
     name = "/proc/modules"
     covers: tuple[str, ...] = ("modules",)
 
     def __init__(self, around: Surroundings, active: set[str]) -> None:
+        super().__init__("modules", self._step)
         self._around = around
         self._active = active
-        self._seen = 0
         self._known: dict[str, int] = {}
-        self._worker = Worker("modules", self._step)
 
     def start(self) -> None:
         try:
@@ -29,18 +28,6 @@ class ModuleWatching:
         except OSError as error:
             raise Unavailable("this kernel has no loadable modules") from error
         self._worker.start()
-
-    def stop(self) -> None:
-        self._worker.stop()
-
-    def alive(self) -> bool:
-        return self._worker.alive()
-
-    def seen(self, sensor: str) -> int:
-        return self._seen
-
-    def lost(self) -> int:
-        return 0
 
     def _step(self) -> None:
         now = _modules()

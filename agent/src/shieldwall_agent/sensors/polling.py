@@ -8,7 +8,7 @@ import psutil
 
 from shieldwall_agent.processes import Process
 from shieldwall_agent.sensors import addresses
-from shieldwall_agent.sensors.base import Surroundings, Unavailable, Worker
+from shieldwall_agent.sensors.base import OneThread, Surroundings, Unavailable
 from shieldwall_agent.sensors.execution import executed
 from shieldwall_agent.sensors.own import Own
 
@@ -16,19 +16,18 @@ PROCESS_SECONDS = 0.5
 CONNECTION_SECONDS = 5.0
 
 
-class ProcessPolling:
+class ProcessPolling(OneThread):
     """New processes by comparing two looks."""
 
     name = "/proc polling"
     covers: tuple[str, ...] = ("processes",)
 
     def __init__(self, around: Surroundings, own: Own, active: set[str]) -> None:
+        super().__init__("process-polling", self._step)
         self._around = around
         self._own = own
         self._active = active
         self._known: set[int] = set()
-        self._seen = 0
-        self._worker = Worker("process-polling", self._step)
 
     def start(self) -> None:
         if not os.path.isdir("/proc/self"):
@@ -36,18 +35,6 @@ class ProcessPolling:
         self._around.processes.seed()
         self._known = _pids()
         self._worker.start()
-
-    def stop(self) -> None:
-        self._worker.stop()
-
-    def alive(self) -> bool:
-        return self._worker.alive()
-
-    def seen(self, sensor: str) -> int:
-        return self._seen
-
-    def lost(self) -> int:
-        return 0
 
     def _step(self) -> None:
         now = _pids()
@@ -64,19 +51,18 @@ class ProcessPolling:
         self._worker.wait(PROCESS_SECONDS)
 
 
-class ConnectionPolling:
+class ConnectionPolling(OneThread):
     """New connections by comparing two looks at the tables of sockets."""
 
     name = "/proc/net polling"
     covers: tuple[str, ...] = ("network",)
 
     def __init__(self, around: Surroundings, own: Own, active: set[str]) -> None:
+        super().__init__("connection-polling", self._step)
         self._around = around
         self._own = own
         self._active = active
         self._known: set[tuple[object, ...]] = set()
-        self._seen = 0
-        self._worker = Worker("connection-polling", self._step)
 
     def start(self) -> None:
         try:
@@ -84,18 +70,6 @@ class ConnectionPolling:
         except (OSError, psutil.Error) as error:
             raise Unavailable(str(error)) from error
         self._worker.start()
-
-    def stop(self) -> None:
-        self._worker.stop()
-
-    def alive(self) -> bool:
-        return self._worker.alive()
-
-    def seen(self, sensor: str) -> int:
-        return self._seen
-
-    def lost(self) -> int:
-        return 0
 
     def _step(self) -> None:
         now = _connections()
