@@ -15,6 +15,9 @@ SERVER_COLUMNS = {
 }
 """What the server puts on each row, before the documented columns."""
 
+LOCAL = "_local"
+"""What the name of a table's part on one node of a cluster ends with."""
+
 REJECTS = "IngestRejects"
 """Lines that agents sent and that could not be stored."""
 
@@ -23,7 +26,7 @@ _SETTINGS = "index_granularity = 8192, fsync_after_insert = 1, fsync_part_direct
 
 def create_table(table: Table, days: int, cluster: str = "") -> Iterator[str]:
     """Statements that make ``table``, rows kept ``days`` days; spread over ``cluster`` if one is named."""
-    name = f"{table.name}_local" if cluster else table.name
+    name = f"{table.name}{LOCAL}" if cluster else table.name
     on_cluster = f" ON CLUSTER `{cluster}`" if cluster else ""
     time = "Timestamp" if table.is_event else "IngestionTime"
     engine = (
@@ -71,7 +74,7 @@ def add_columns(table: Table, present: set[str], cluster: str = "") -> Iterator[
     on_cluster = f" ON CLUSTER `{cluster}`" if cluster else ""
     for column in table.columns:
         if column.name not in present:
-            for name in (f"{table.name}_local", table.name) if cluster else (table.name,):
+            for name in (f"{table.name}{LOCAL}", table.name) if cluster else (table.name,):
                 yield f"ALTER TABLE {DATABASE}.{name}{on_cluster} ADD COLUMN IF NOT EXISTS {_column(column)}"
 
 

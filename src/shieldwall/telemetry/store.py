@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import DatabaseError
 
+from shieldwall.errors import bad_request
 from shieldwall.settings import Settings
-from shieldwall.telemetry import ddl
+from shieldwall.telemetry import ddl, guard
 from shieldwall.telemetry.schema import TABLES
 
 READERS = 4
 WRITERS = 2
 QUERY_SECONDS = 200
 RESULT_ROWS = 100_000
+CHECKED_QUERIES = 512
+"""Texts of queries that are remembered as checked."""
 
 _EMBEDDED_OPTIONS = {
     "mark_cache_size": 64 << 20,
@@ -43,6 +49,7 @@ class TelemetryStore:
         self.settings = settings
         self._readers = _Pool(lambda: _client(settings), READERS)
         self._writers = _Pool(lambda: _client(settings), WRITERS)
+        self._check = lru_cache(CHECKED_QUERIES)(self._check_text)
 
     @classmethod
     def open(cls, settings: Settings) -> TelemetryStore:
@@ -60,11 +67,18 @@ class TelemetryStore:
     ) -> list[dict[str, Any]]:
         """Rows of ``tenant_id`` only: the engine filters each hunting table that ``sql`` reads.
 
-        ``sql`` is our own text; values go in as ``{name:Type}`` parameters.
+        ``sql`` is one SELECT over hunting tables, checked to be no more; values go in as ``{name:Type}``
+        parameters. ApiError 400 for any other statement.
         """
         tenant = str(UUID(tenant_id))
-        filters = ", ".join(f"'{ddl.DATABASE}.{name}': 'TenantId = \\'{tenant}\\''" for name in TABLES)
-        return self._read(sql, parameters, {"additional_table_filters": f"{{{filters}}}"})
+        self._check(sql)
+        local = ("", ddl.LOCAL) if self.settings.clickhouse_cluster else ("",)
+        filters = ", ".join(
+            f"'{ddl.DATABASE}.{name}{suffix}': 'TenantId = \\'{tenant}\\''"
+            for name in TABLES
+            for suffix in local
+        )
+        return self._read(sql, parameters, {"additional_table_filters": f"{{{filters}}}", "readonly": 1})
 
     def system_query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """Rows of all tenants, for the server's own work, never with a user's query."""
@@ -109,6 +123,19 @@ class TelemetryStore:
             ["TenantId", "IngestionTime", "GroupId", *names],
             [[tenant_id, stamp, 0, *(row.get(name, empty[name]) for name in names)] for row in made],
         )
+
+    def _check_text(self, sql: str) -> None:
+        # The engine adds its settings behind the text, so that must go on with the same statement.
+        with self._readers.client() as client:
+            try:
+                found = client.query(
+                    "SELECT parseQueryToJSON({sql:String}), "
+                    "parseQueryToJSON(concat({sql:String}, '\\nSETTINGS readonly = 1'))",
+                    parameters={"sql": sql},
+                )
+            except DatabaseError:
+                raise bad_request("The query cannot be read.") from None
+        guard.check(json.loads(found.result_rows[0][0]))
 
     def _read(
         self, sql: str, parameters: Mapping[str, Any] | None, extra: Mapping[str, Any]
