@@ -16,7 +16,7 @@ from typing import Protocol
 from clickhouse_connect.driver.client import Client
 
 from shieldwall.telemetry.ddl import DATABASE, REJECTS
-from shieldwall.telemetry.schema import TABLES, Column, Table
+from shieldwall.telemetry.schema import TABLES, Table
 
 EVENT_TABLES = tuple(sorted(name for name, table in TABLES.items() if table.is_event))
 REJECTS_SHOWN = 1000
@@ -29,12 +29,6 @@ _SENDER = (
     "stream LowCardinality(String), sequence Int64"
 )
 _BATCH = "batch, tenant, device, name, device_group, stream, sequence"
-_JSON_TYPES = {
-    "bool": "Nullable(Bool)",
-    "int": "Nullable(Int32)",
-    "long": "Nullable(Int64)",
-    "real": "Nullable(Float64)",
-}
 
 
 class Staged(Protocol):
@@ -108,13 +102,20 @@ class Stage:
 
     def store(self, table: Table, *, extra: bool) -> None:
         """Insert the good lines of ``table``, those with keys that are no column's or those without."""
-        names = ", ".join(f"`{column.name}`" for column in table.columns)
-        values = ",\n  ".join(_value(column, table, extra) for column in table.columns)
+        ours = {"DeviceId": "device", "DeviceName": "name", "MachineGroup": "device_group"}
+        if extra:
+            ours["AdditionalFields"] = _additional_fields(table)
+        ours = {name: value for name, value in ours.items() if table.has(name)}
+        sent = [column for column in table.columns if column.name not in ours]
+        # Extracted in the very types of the table, so that a row is parsed once and nothing is converted.
+        types = ", ".join(f"`{column.name}` {column.clickhouse_type}" for column in sent).replace("'", "\\'")
+        names = ", ".join(f"`{name}`" for name in (*ours, *(column.name for column in sent)))
+        values = ", ".join(ours.values())
         self._client.command(
             f"INSERT INTO {DATABASE}.{table.name} (TenantId, IngestionTime, GroupId, {names})\n"
-            f"SELECT tenant, now64(3), {self._group_id}, {values}\n"
-            f"FROM (SELECT {_BATCH}, line, JSONExtract(line, '{_tuple(table)}') AS j "
-            f"FROM {self._lines} WHERE table = '{table.name}' AND reason = '' AND extra = {extra})"
+            f"SELECT tenant, now64(3), {self._group_id}, {values}, "
+            f"untuple(JSONExtract(line, 'Tuple({types})'))\n"
+            f"FROM {self._lines} WHERE table = '{table.name}' AND reason = '' AND extra = {extra}"
         )
 
     def store_rejects(self) -> None:
@@ -185,31 +186,12 @@ def _in(names: Sequence[str]) -> str:
     return "(" + ", ".join(f"'{name}'" for name in names) + ")"
 
 
-def _tuple(table: Table) -> str:
-    return (
-        "Tuple("
-        + ", ".join(
-            f"`{column.name}` {_JSON_TYPES.get(column.kusto_type, 'String')}" for column in table.columns
-        )
-        + ")"
-    )
-
-
-def _value(column: Column, table: Table, extra: bool) -> str:
-    if column.name == "DeviceId":
-        return "device"
-    if column.name == "DeviceName":
-        return "name"
-    if column.name == "MachineGroup":
-        return "device_group"
-    if column.kusto_type == "datetime":
-        return f"parseDateTime64BestEffortOrNull(j.`{column.name}`, 7, 'UTC')"
-    if column.name == "AdditionalFields" and extra:
-        keys = _in(_keys(table))
-        return (
-            "JSONMergePatch(if(isValidJSON(j.`AdditionalFields`) AND "
-            "JSONType(j.`AdditionalFields`) = 'Object', j.`AdditionalFields`, '{}'), "
-            "concat('{', arrayStringConcat(arrayMap(p -> concat(toJSONString(p.1), ':', p.2), "
-            f"arrayFilter(p -> p.1 NOT IN {keys}, JSONExtractKeysAndValuesRaw(line))), ','), '}}'))"
-        )
-    return f"j.`{column.name}`"
+def _additional_fields(table: Table) -> str:
+    """What the line says of them, with the keys that are no column's put in."""
+    told = "JSONExtractString(line, 'AdditionalFields')"
+    # An object may come as itself or as text.
+    raw = f"if(empty({told}), JSONExtractRaw(line, 'AdditionalFields'), {told})"
+    base = f"if(isValidJSON({raw}) AND JSONType({raw}) = 'Object', {raw}, '{{}}')"
+    others = f"arrayFilter(p -> p.1 NOT IN {_in(_keys(table))}, JSONExtractKeysAndValuesRaw(line))"
+    added = f"arrayStringConcat(arrayMap(p -> concat(toJSONString(p.1), ':', p.2), {others}), ',')"
+    return f"JSONMergePatch({base}, concat('{{', {added}, '}}'))"
