@@ -21,7 +21,12 @@ LOCAL = "_local"
 REJECTS = "IngestRejects"
 """Lines that agents sent and that could not be stored."""
 
-_SETTINGS = "index_granularity = 8192, fsync_after_insert = 1, fsync_part_directory = 1"
+_SETTINGS = (
+    "index_granularity = 8192, fsync_after_insert = 1, fsync_part_directory = 1, "
+    # Small parts in few files, and large ones merged column by column: a merge of 70 columns at once takes
+    # 500 MB for its buffers, this a tenth of it.
+    f"min_bytes_for_wide_part = {128 << 20}, vertical_merge_algorithm_min_rows_to_activate = 1"
+)
 
 
 def create_table(table: Table, days: int, cluster: str = "") -> Iterator[str]:

@@ -8,9 +8,11 @@ committed is undone at the next start, and its agents, never acknowledged, send 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from sqlalchemy.orm import Session
@@ -25,8 +27,13 @@ from shieldwall.telemetry.staging import Bounds, Stage, Verdict
 from shieldwall.telemetry.store import TelemetryStore
 from shieldwall.telemetry.unpack import too_large, unpack
 
-GROUP_BYTES = 48 << 20
+GROUP_BYTES = 32 << 20
 GROUP_BATCHES = 512
+GROUPS_AT_ONCE = 2
+"""While one group is written to disk, the lines of another are read."""
+GATHER_STEP = 0.01
+"""Seconds."""
+GATHER_STEPS = 10
 RETRY_AFTER = 2
 
 logger = log.get("ingest")
@@ -89,6 +96,11 @@ class _Unpacked:
     sequence: int
     payload: bytes
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """The stream that it belongs to; batches of one are stored in their order."""
+        return self.device_id, self.stream
+
 
 @dataclass(frozen=True)
 class _Waiting:
@@ -105,9 +117,13 @@ class Ingester:
         self._database = database
         self._observers = tuple(observers)
         self._waiting: list[_Waiting] = []
-        self._arrived = asyncio.Event()
+        self._busy: set[tuple[str, str]] = set()
+        self._changed = asyncio.Event()
         self._pending = 0
+        self._unpacking = 0
         self._last_group = 0
+        self._ids = threading.Lock()
+        self._commits = threading.Lock()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -120,7 +136,7 @@ class Ingester:
         if self._task is None:
             return
         task, self._task = self._task, None
-        self._arrived.set()
+        self._changed.set()
         await task
 
     async def submit(self, batch: Batch) -> BatchResult:
@@ -136,9 +152,13 @@ class Ingester:
         reserved = len(batch.body)
         self._reserve(reserved)
         try:
-            payload = await asyncio.to_thread(
-                unpack, batch.body, batch.encoding, settings.ingest_max_expanded
-            )
+            self._unpacking += 1
+            try:
+                payload = await asyncio.to_thread(
+                    unpack, batch.body, batch.encoding, settings.ingest_max_expanded
+                )
+            finally:
+                self._unpacking -= 1
             if payload.count(b"\n") >= settings.ingest_max_rows + 1:
                 raise too_large(settings.ingest_max_expanded)
             self._reserve(len(payload) - reserved)
@@ -154,7 +174,7 @@ class Ingester:
             )
             answer: asyncio.Future[BatchResult] = asyncio.get_running_loop().create_future()
             self._waiting.append(_Waiting(unpacked, answer))
-            self._arrived.set()
+            self._changed.set()
             return await answer
         finally:
             self._reserve(-reserved)
@@ -164,23 +184,42 @@ class Ingester:
         metrics.ingest_pending.set(self._pending)
 
     async def _work(self) -> None:
-        while True:
-            await self._arrived.wait()
-            self._arrived.clear()
-            while group := self._take():
-                await self._answer(group)
-            if self._task is None:
+        """Store groups as batches arrive, several at once, until stopped and done."""
+        storing: set[asyncio.Task[None]] = set()
+
+        def stored(task: asyncio.Task[None], streams: set[tuple[str, str]]) -> None:
+            storing.discard(task)
+            self._busy -= streams
+            self._changed.set()
+
+        while self._task is not None or self._waiting or storing:
+            await self._changed.wait()
+            self._changed.clear()
+            await self._gather()
+            while len(storing) < GROUPS_AT_ONCE and (group := self._take()):
+                task = asyncio.create_task(self._answer(group))
+                storing.add(task)
+                streams = {waiting.batch.key for waiting in group}
+                self._busy |= streams
+                task.add_done_callback(partial(stored, streams=streams))
+
+    async def _gather(self) -> None:
+        """Let what arrives at the same time come together: each group has a price of its own."""
+        for _ in range(GATHER_STEPS):
+            if not self._unpacking or sum(len(item.batch.payload) for item in self._waiting) > GROUP_BYTES:
                 return
+            await asyncio.sleep(GATHER_STEP)
 
     def _take(self) -> list[_Waiting]:
-        """The oldest waiting batches, up to a group's size."""
-        size = count = 0
-        for waiting in self._waiting[:GROUP_BATCHES]:
+        """The oldest waiting batches, up to a group's size, of streams of which none is being stored."""
+        group: list[_Waiting] = []
+        left: list[_Waiting] = []
+        size = 0
+        for waiting in self._waiting:
             size += len(waiting.batch.payload)
-            if count and size > GROUP_BYTES:
-                break
-            count += 1
-        group, self._waiting = self._waiting[:count], self._waiting[count:]
+            full = len(group) >= GROUP_BATCHES or (group and size > GROUP_BYTES)
+            (left if full or waiting.batch.key in self._busy else group).append(waiting)
+        self._waiting = left
         return group
 
     async def _answer(self, group: list[_Waiting]) -> None:
@@ -216,7 +255,8 @@ class Ingester:
         return [_result(verdicts, next(numbers)) if new else _DUPLICATE for new in fresh]
 
     def _store_fresh(self, batches: Sequence[_Unpacked]) -> list[Verdict]:
-        self._last_group = group_id = max(self._last_group + 1, time.time_ns() // 1000)
+        with self._ids:
+            self._last_group = group_id = max(self._last_group + 1, time.time_ns() // 1000)
         bounds = Bounds(self._settings.ingest_max_future, self._settings.retention_days)
         try:
             with self._store.writer() as client:
@@ -233,7 +273,8 @@ class Ingester:
                 finally:
                     stage.drop()
             group = StoredGroup(group_id, rows, frozenset(batch.tenant_id for batch in batches))
-            with self._database.system_session() as session:
+            # One after another: what observers conclude may rest on what they concluded before.
+            with self._commits, self._database.system_session() as session:
                 afterwards = [observer.observe(group, session) for observer in self._observers if rows]
                 ledger.commit(session, group_id, sum(rows.values()), batches)
         except BaseException:

@@ -90,6 +90,7 @@ class Stage:
             "reason LowCardinality(String), extra Bool, line String) ENGINE = Memory"
         )
         client.command(f"INSERT INTO {self._lines} {_judged(self._batches, bounds)}")
+        client.command(f"TRUNCATE TABLE {self._batches}")
         found = client.query(
             "SELECT batch, table, reason, count(), max(extra), "
             f"arraySlice(arraySort(groupArrayIf(line_no, reason != '')), 1, {REJECTS_SHOWN}) "
@@ -128,7 +129,7 @@ class Stage:
 
     def drop(self) -> None:
         for name in (self._batches, self._lines):
-            self._client.command(f"DROP TABLE IF EXISTS {name}")
+            self._client.command(f"DROP TABLE IF EXISTS {name} SYNC")
 
 
 def _rows(batches: Sequence[Staged]) -> Iterator[bytes]:
@@ -171,8 +172,8 @@ def _judged(batches: str, bounds: Bounds) -> str:
         "'Timestamp is older than what is kept') AS reason, "
         f"multiIf({known}, false) AS extra, line "
         f"FROM (SELECT {_BATCH}, line_no, line, JSONExtractKeys(line) AS keys, "
-        "JSONExtract(line, 'Tuple(`Table` String, `Timestamp` String)') AS head, "
-        "head.1 AS table, parseDateTime64BestEffortOrNull(head.2, 7, 'UTC') AS time "
+        "JSONExtract(line, 'Tuple(`Table` LowCardinality(String), "
+        "`Timestamp` Nullable(DateTime64(7, \\'UTC\\')))') AS head, head.1 AS table, head.2 AS time "
         f"FROM {batches} ARRAY JOIN splitByChar('\\n', payload) AS line, "
         "arrayEnumerate(splitByChar('\\n', payload)) AS line_no WHERE notEmpty(trim(line)))"
     )
