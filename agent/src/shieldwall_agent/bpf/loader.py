@@ -28,12 +28,16 @@ def _library() -> ctypes.CDLL:
         ("bpf_object__find_program_by_name", pointer, (pointer, text)),
         ("bpf_object__find_map_by_name", pointer, (pointer, text)),
         ("bpf_program__attach", pointer, (pointer,)),
+        ("bpf_program__attach_cgroup", pointer, (pointer, number)),
         ("bpf_link__destroy", number, (pointer,)),
         ("bpf_map__fd", number, (pointer,)),
         ("bpf_map_lookup_elem", number, (number, pointer, pointer)),
+        ("bpf_map_update_elem", number, (number, text, text, ctypes.c_uint64)),
+        ("bpf_map_delete_elem", number, (number, text)),
         ("ring_buffer__new", pointer, (number, _SAMPLE, pointer, pointer)),
         ("ring_buffer__poll", number, (pointer, number)),
         ("ring_buffer__consume", number, (pointer,)),
+        ("ring_buffer__epoll_fd", number, (pointer,)),
         ("ring_buffer__free", None, (pointer,)),
         ("libbpf_set_print", pointer, (_PRINT,)),
     ):
@@ -54,6 +58,7 @@ class BpfObject:
         """`name` is that of a built object beside this module. Raises BpfError when it does not load."""
         self._library = _library()
         self._links: list[int] = []
+        self._maps: dict[str, int] = {}
         self._rings: list[int] = []
         self._callbacks: list[object] = []
         try:
@@ -68,26 +73,42 @@ class BpfObject:
             self.close()
             raise refusal
 
-    def attach(self, program: str) -> None:
-        """Let a program run where its section says. Raises BpfError."""
+    def attach(self, program: str, cgroup: int | None = None) -> None:
+        """Let a program run where its section says, or for the cgroup of this descriptor. Raises BpfError."""
         found = self._library.bpf_object__find_program_by_name(self._object, program.encode())
-        link = self._library.bpf_program__attach(found) if found else None
+        if not found:
+            raise BpfError(f"there is no program {program}")
+        if cgroup is None:
+            link = self._library.bpf_program__attach(found)
+        else:
+            link = self._library.bpf_program__attach_cgroup(found, cgroup)
         if not link:
             raise self._error(f"{program} cannot be attached")
         self._links.append(link)
 
     def map_fd(self, name: str) -> int:
         """The descriptor of a map, owned by this object. Raises BpfError."""
-        found = self._library.bpf_object__find_map_by_name(self._object, name.encode())
-        if not found:
-            raise BpfError(f"there is no map {name}")
-        return int(self._library.bpf_map__fd(found))
+        if name not in self._maps:
+            found = self._library.bpf_object__find_map_by_name(self._object, name.encode())
+            if not found:
+                raise BpfError(f"there is no map {name}")
+            self._maps[name] = int(self._library.bpf_map__fd(found))
+        return self._maps[name]
 
     def number(self, name: str) -> int:
         """The first 64-bit value of an array map."""
         key, value = ctypes.c_uint32(0), ctypes.c_uint64(0)
         self._library.bpf_map_lookup_elem(self.map_fd(name), ctypes.byref(key), ctypes.byref(value))
         return value.value
+
+    def put(self, name: str, key: bytes, value: bytes) -> None:
+        """Set an entry of a map. Raises BpfError."""
+        if self._library.bpf_map_update_elem(self.map_fd(name), key, value, 0):
+            raise self._error(f"an entry does not fit into {name}")
+
+    def remove(self, name: str, key: bytes) -> None:
+        """Remove an entry of a map, if it is there."""
+        self._library.bpf_map_delete_elem(self.map_fd(name), key)
 
     def ring(self, name: str, take: Callable[[bytes], None]) -> "Ring":
         """A reader of a ring buffer; `take` gets a copy of each sample and must not raise."""
@@ -112,7 +133,7 @@ class BpfObject:
             self._library.bpf_link__destroy(link)
         if self._object:
             self._library.bpf_object__close(self._object)
-        self._rings, self._links, self._object = [], [], None
+        self._rings, self._links, self._maps, self._object = [], [], {}, None
 
     def _error(self, text: str) -> BpfError:
         number = ctypes.get_errno()
@@ -125,6 +146,10 @@ class Ring:
     def __init__(self, library: ctypes.CDLL, ring: int) -> None:
         self._library = library
         self._ring = ring
+
+    def fileno(self) -> int:
+        """Readable while there are samples."""
+        return int(self._library.ring_buffer__epoll_fd(self._ring))
 
     def poll(self, milliseconds: int) -> None:
         """Wait for the kernel's wake-up, at most so long, then take all that is there."""

@@ -4,7 +4,6 @@ canary.
 Attached they are as long as this process holds the links: when it ends, everything passes.
 """
 
-import ctypes
 import ipaddress
 import os
 import socket
@@ -12,31 +11,22 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from shieldwall_agent.bpf.loader import BpfError, BpfObject
+from shieldwall_agent.enforcement.kernel_rules import DENY, MOST_RULES, RULE, packed
 from shieldwall_agent.enforcement.policy import Indicator
 
-OBJECT = Path(__file__).parents[1] / "bpf" / "enforce.bpf.o"
-MOST_RULES = 131_072
-
 _PROGRAMS = ("connect4", "connect6", "sendmsg4", "sendmsg6", "egress")
-_RULE = struct.Struct("=QII")  # expires (ns since boot), number of the rule, action
 _EVENT = struct.Struct("=IIII16s256s")
 _CONNECTION = 1
-_ALLOW, _AUDIT, _DENY = 0, 1, 2
 _MASK = 2**64 - 1
-_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 _CANARY_NAME = "canary.shieldwall.invalid"
 _CANARY_ADDRESS = "198.51.100.253"  # TEST-NET-2: nobody's
 
 Seen = Callable[[Indicator, int, dict[str, Any]], None]
-
-
-class ProgramError(OSError):
-    """The kernel or the machine does not take the programs."""
 
 
 class NetworkPrograms:
@@ -45,24 +35,17 @@ class NetworkPrograms:
 
     def __init__(self, cgroup: Path, seen: Seen) -> None:
         self._seen = seen
-        self._lib = _library()
-        self._links: list[int] = []
-        self._buffer: int | None = None
-        self._object: int | None = self._load()
         self._lock = threading.Lock()
         self._rules: dict[int, Indicator] = {}
-        self._installed: dict[str, dict[bytes, bytes]] = {"addresses4": {}, "addresses6": {}, "domains": {}}
+        self._installed: dict[str, set[bytes]] = {"addresses4": set(), "addresses6": set(), "domains": set()}
         self._numbers = 0
         self._stopping = False
         self._thread: threading.Thread | None = None
+        self._object = BpfObject("enforce")
         try:
-            self._maps = {name: self._map(name) for name in (*self._installed, "events", "lost")}
             self._attach(cgroup)
             self._prove(cgroup)
-            self._callback = _CALLBACK(self._event)
-            self._buffer = self._lib.ring_buffer__new(self._maps["events"], self._callback, None, None)
-            if not self._buffer:
-                raise ProgramError(ctypes.get_errno(), "no ring buffer")
+            self._ring = self._object.ring("events", self._event)
             self._thread = threading.Thread(target=self._poll, name="network-events", daemon=True)
             self._thread.start()
         except BaseException:
@@ -73,15 +56,7 @@ class NetworkPrograms:
         self._stopping = True
         if self._thread is not None:
             self._thread.join(5)
-        if self._buffer:
-            self._lib.ring_buffer__free(self._buffer)
-            self._buffer = None
-        for link in self._links:
-            self._lib.bpf_link__destroy(link)
-        self._links = []
-        if self._object:
-            self._lib.bpf_object__close(self._object)
-            self._object = None
+        self._object.close()
 
     def apply(self, addresses: Mapping[str, Indicator], domains: Mapping[str, Indicator]) -> None:
         """Refuse exactly these from now on; new rules come before old ones go."""
@@ -95,86 +70,60 @@ class NetworkPrograms:
             rules: dict[int, Indicator] = {}
             for table, entries in wanted.items():
                 if len(entries) > MOST_RULES:
-                    raise ProgramError(f"more than {MOST_RULES} rules in {table}")
-                installed = self._installed[table]
+                    raise BpfError(f"more than {MOST_RULES} rules in {table}")
                 current: dict[bytes, bytes] = {}
                 for key, rule in entries.items():
                     self._numbers = (self._numbers + 1) & 0xFFFFFFFF
                     rules[self._numbers] = rule
-                    current[key] = _RULE.pack(_since_boot(rule.expires), self._numbers, _action(rule))
+                    current[key] = packed(rule.action, rule.expires, self._numbers)
                 self._rules.update(rules)
                 for key, value in current.items():
-                    self._update(table, key, value)
-                for key in installed.keys() - current.keys():
-                    self._lib.bpf_map_delete_elem(self._maps[table], key)
-                self._installed[table] = current
+                    self._object.put(table, key, value)
+                for key in self._installed[table] - current.keys():
+                    self._object.remove(table, key)
+                self._installed[table] = set(current)
             self._rules = rules
 
     def lost(self) -> int:
         """Events for which the ring had no room."""
-        value = ctypes.create_string_buffer(8)
-        self._lib.bpf_map_lookup_elem(self._maps["lost"], struct.pack("=I", 0), value)
-        return int.from_bytes(value.raw, sys.byteorder)
-
-    def _load(self) -> int:
-        opened = self._lib.bpf_object__open_file(os.fsencode(OBJECT), None)
-        if not opened:
-            raise ProgramError(ctypes.get_errno(), f"{OBJECT} cannot be opened")
-        if error := self._lib.bpf_object__load(opened):
-            self._lib.bpf_object__close(opened)
-            raise ProgramError(-error, "the kernel refused the programs")
-        return int(opened)
+        return self._object.number("lost")
 
     def _attach(self, cgroup: Path) -> None:
         fd = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for name in _PROGRAMS:
-                program = self._lib.bpf_object__find_program_by_name(self._object, name.encode())
-                link = self._lib.bpf_program__attach_cgroup(program, fd)
-                if not link:
-                    raise ProgramError(ctypes.get_errno(), f"{name} cannot be attached to {cgroup}")
-                self._links.append(link)
+                self._object.attach(name, fd)
         finally:
             os.close(fd)
 
     def _prove(self, cgroup: Path) -> None:
         """A verifier can accept programs that then do nothing: let a process of the cgroup try two
         forbidden things."""
-        rule = _RULE.pack(0, 0, _DENY)
+        rule = RULE.pack(0, 0, DENY)
         address = socket.inet_aton(_CANARY_ADDRESS)
         name = suffix_key(_CANARY_NAME.partition(".")[2])
-        self._update("addresses4", address, rule)
-        self._update("domains", name, rule)
+        self._object.put("addresses4", address, rule)
+        self._object.put("domains", name, rule)
         try:
             done = subprocess.run(
                 [sys.executable, "-IS", "-c", _CANARY, str(cgroup), _CANARY_ADDRESS,
                 _wire(_CANARY_NAME).hex()], capture_output=True, text=True, timeout=10, check=False,
             )  # fmt: skip
         except subprocess.SubprocessError as error:
-            raise ProgramError(f"the canary did not end: {error}") from error
+            raise BpfError(f"the canary did not end: {error}") from error
         finally:
-            self._lib.bpf_map_delete_elem(self._maps["addresses4"], address)
-            self._lib.bpf_map_delete_elem(self._maps["domains"], name)
+            self._object.remove("addresses4", address)
+            self._object.remove("domains", name)
         if done.stdout.split() != ["refused", "refused", "sent"]:
-            raise ProgramError(f"the canary was not refused: {done.stdout} {done.stderr[-200:]}")
-
-    def _map(self, name: str) -> int:
-        fd = self._lib.bpf_object__find_map_fd_by_name(self._object, name.encode())
-        if fd < 0:
-            raise ProgramError(-fd, f"the object has no map {name}")
-        return int(fd)
-
-    def _update(self, table: str, key: bytes, value: bytes) -> None:
-        if self._lib.bpf_map_update_elem(self._maps[table], key, value, 0):
-            raise ProgramError(ctypes.get_errno(), f"a rule does not fit into {table}")
+            raise BpfError(f"the canary was not refused: {done.stdout} {done.stderr[-200:]}")
 
     def _poll(self) -> None:
         while not self._stopping:
-            self._lib.ring_buffer__poll(self._buffer, 200)
+            self._ring.poll(200)
 
-    def _event(self, _: Any, data: int, size: int) -> int:
+    def _event(self, data: bytes) -> None:
         try:
-            kind, number, pid, port, address, name = _EVENT.unpack(ctypes.string_at(data, _EVENT.size))
+            kind, number, pid, port, address, name = _EVENT.unpack_from(data)
             rule = self._rules.get(number)
             if rule is not None:
                 if kind == _CONNECTION:
@@ -185,7 +134,6 @@ class NetworkPrograms:
                 self._seen(rule, pid, columns)
         except Exception:  # noqa: S110 - nothing may be raised through C
             pass
-        return 0
 
 
 _CANARY = """
@@ -228,40 +176,3 @@ def _name(wire: bytes) -> str:
         labels.append(wire[place + 1 : place + 1 + length].decode("ascii", "replace"))
         place += 1 + length
     return ".".join(labels)
-
-
-def _action(rule: Indicator) -> int:
-    return _DENY if rule.denies else _AUDIT if rule.action == "Audit" else _ALLOW
-
-
-def _since_boot(expires: float | None) -> int:
-    """Unix seconds as nanoseconds since boot; 0 for never."""
-    if expires is None:
-        return 0
-    return max(1, int((expires - time.time() + time.clock_gettime(time.CLOCK_BOOTTIME)) * 1e9))
-
-
-def _library() -> ctypes.CDLL:
-    try:
-        library = ctypes.CDLL("libbpf.so.1", use_errno=True)
-    except OSError as error:
-        raise ProgramError(f"libbpf is not installed: {error}") from error
-    pointer, text, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
-    for name, result, arguments in (
-        ("bpf_object__open_file", pointer, [text, pointer]),
-        ("bpf_object__load", number, [pointer]),
-        ("bpf_object__close", None, [pointer]),
-        ("bpf_object__find_program_by_name", pointer, [pointer, text]),
-        ("bpf_object__find_map_fd_by_name", number, [pointer, text]),
-        ("bpf_program__attach_cgroup", pointer, [pointer, number]),
-        ("bpf_link__destroy", number, [pointer]),
-        ("bpf_map_update_elem", number, [number, text, text, ctypes.c_uint64]),
-        ("bpf_map_delete_elem", number, [number, text]),
-        ("bpf_map_lookup_elem", number, [number, text, pointer]),
-        ("ring_buffer__new", pointer, [number, _CALLBACK, pointer, pointer]),
-        ("ring_buffer__poll", number, [pointer, number]),
-        ("ring_buffer__free", None, [pointer]),
-    ):
-        function = getattr(library, name)
-        function.restype, function.argtypes = result, arguments
-    return library

@@ -14,6 +14,7 @@ server only.
 import ipaddress
 import re
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -26,6 +27,7 @@ from urllib.parse import urlsplit
 FILE_NAME = "indicators.sqlite"
 HASH_LENGTHS = {"FileSha256": 64, "FileSha1": 40, "FileMd5": 32}  # hex digits, in order of precedence
 ACTIONS = ("Allowed", "Audit", "Warn", "Block", "BlockAndRemediate")
+DENYING = ("Block", "BlockAndRemediate", "Warn")
 LARGEST_VALUE = 2048  # characters
 
 _FILE_RANK = ("BlockAndRemediate", "Block", "Warn", "Audit", "Allowed")
@@ -56,7 +58,7 @@ class Indicator:
 
     @property
     def denies(self) -> bool:
-        return self.action in ("Block", "BlockAndRemediate", "Warn")
+        return self.action in DENYING
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +207,20 @@ class PolicyStore:
                 if found:
                     return min(found, key=lambda i: _FILE_RANK.index(i.action))
         return None
+
+    def file_rules(self, kind: str) -> dict[str, tuple[str, float | None]]:
+        """Action and expiry of the rule for each listed hash of one kind."""
+        query = "SELECT value, action, expires FROM indicators WHERE type = ?"
+        now = time.time()
+        rules: dict[str, tuple[str, float | None]] = {}
+        with self._lock:
+            for value, action, expires in self._database.execute(query, (kind,)):
+                if expires is not None and expires <= now:
+                    continue
+                held = rules.get(value)
+                if held is None or _FILE_RANK.index(action) < _FILE_RANK.index(held[0]):
+                    rules[value] = (sys.intern(action), expires)
+        return rules
 
     def address_rules(self) -> dict[str, Indicator]:
         """Each listed address, and the host of each URL that is an address without a path."""
