@@ -28,8 +28,8 @@ def mount(tmp_path: Path) -> Iterator[Path]:
 def start_gate(tmp_path: Path, mount: Path) -> Iterator[Callable[..., RunningGate]]:
     gates: list[RunningGate] = []
 
-    def start(deadline: float = 5.0) -> RunningGate:
-        gates.append(RunningGate(tmp_path / "state", mount, deadline))
+    def start(deadline: float = 5.0, kind: str = "roots") -> RunningGate:
+        gates.append(RunningGate(tmp_path / "state", mount, deadline, kind))
         return gates[-1]
 
     yield start

@@ -160,7 +160,7 @@ def test_a_stopped_gate_hangs_and_a_killed_one_lets_pass(start_gate: Start, moun
         assert waiting.wait(5) == 0
     assert runs(bad)
     gate.start()  # enforced again from what is kept, with no server
-    assert gate.client.wait_connected(5)
+    assert gate.client.wait_connected(20)
     wait_for(lambda: not runs(bad))
     assert runs(good)
 

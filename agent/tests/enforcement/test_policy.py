@@ -128,3 +128,17 @@ def test_a_damaged_file_is_set_aside_and_the_server_asked_for_everything(tmp_pat
     assert policy.revision == 0
     policy.apply_delta(full(indicator(SHA256)))
     assert policy.all()
+
+
+def test_all_hashes_of_a_kind_with_the_strictest_action_of_each(policy: PolicyStore) -> None:
+    policy.apply_delta(
+        full(
+            indicator(SHA256, action="Audit", identity="1"),
+            indicator(SHA256, action="Block", identity="2"),
+            indicator(SHA256, action="Allowed", identity="3"),
+            indicator("0" * 64, expires="2020-01-01T00:00:00Z", identity="4"),
+            indicator("0" * 40, "FileSha1", identity="5"),
+        )
+    )
+    assert policy.file_rules("FileSha256") == {SHA256: ("Block", None)}
+    assert policy.file_rules("FileSha1") == {"0" * 40: ("Block", None)}
