@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import importlib
 import logging
 import os
 import signal
@@ -34,7 +35,8 @@ def run(state: State, ephemeral: bool, log_level: str) -> int:
     state.load()
     with _only_one(state):
         wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # from the spool's writer to the uploader
-        _load_shared()
+        for module in _SHARED:
+            importlib.import_module(module)
         children = [Child("sensor", partial(_sensor, state, wake), SENSOR_DEADLINE)]
         gated = may_gate()
         if gated:
@@ -51,12 +53,16 @@ def run(state: State, ephemeral: bool, log_level: str) -> int:
 
 
 # What only one process needs is loaded in it; what several need is loaded before they fork, and so is shared.
-
-
-def _load_shared() -> None:
-
-    import shieldwall_agent.enforcement.policy
-    import shieldwall_agent.remote_sink  # noqa: F401
+_SHARED = (
+    "ssl",
+    "subprocess",
+    "shieldwall_agent.bpf.loader",
+    "shieldwall_agent.enforcement.gate_client",
+    "shieldwall_agent.enforcement.policy",
+    "shieldwall_agent.processes",
+    "shieldwall_agent.remote_sink",
+    "shieldwall_agent.spool",
+)
 
 
 def _sensor(state: State, wake: int, heart: Heart) -> None:

@@ -89,7 +89,7 @@ struct owner {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 8 << 20);
+	__uint(max_entries, 4 << 20); // about ten thousand processes; resident while the agent runs
 } events SEC(".maps");
 
 struct {

@@ -4,8 +4,6 @@ import os
 import socket
 import time
 
-import psutil
-
 from shieldwall_agent.processes import Process
 from shieldwall_agent.sensors import addresses
 from shieldwall_agent.sensors.base import OneThread, Surroundings, Unavailable
@@ -65,6 +63,8 @@ class ConnectionPolling(OneThread):
         self._known: set[tuple[object, ...]] = set()
 
     def start(self) -> None:
+        import psutil
+
         try:
             self._known = set(_connections())
         except (OSError, psutil.Error) as error:
@@ -88,6 +88,8 @@ _Place = tuple[str, int]
 
 
 def _connections() -> dict[tuple[object, ...], tuple[int, str, _Place, _Place]]:
+    import psutil  # only where nothing better runs: it takes a megabyte
+
     found: dict[tuple[object, ...], tuple[int, str, _Place, _Place]] = {}
     listening = set()
     rows = psutil.net_connections("tcp")
