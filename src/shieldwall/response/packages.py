@@ -73,6 +73,9 @@ class PackageStore:
             path = self._path(action_id)
         except ValueError:
             raise ApiError(403, "Forbidden", "The link is not valid.") from None
+        # What we signed is ASCII; other texts could not even be compared.
+        if not (tenant_id.isascii() and signature.isascii()):
+            raise ApiError(403, "Forbidden", "The link is not valid.")
         if not hmac.compare_digest(self._sign(tenant_id, action_id, until), signature):
             raise ApiError(403, "Forbidden", "The link is not valid.")
         if until < time.time():
