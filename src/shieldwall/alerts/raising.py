@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from shieldwall import metrics
 from shieldwall.alerts.incidents import place_in_incident
 from shieldwall.alerts.models import Alert, AlertLink, Evidence
+from shieldwall.alerts.risk import update_risk
 from shieldwall.devices.models import Device
 from shieldwall.times import now
 
@@ -24,7 +25,6 @@ REPEATS = 100
 """Most alerts of one key; after so many resolutions the last one goes on."""
 
 _EPOCH = datetime(1, 1, 1, tzinfo=UTC)
-_SEVERITIES = ("None", "Informational", "Low", "Medium", "High")
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def raise_alert(session: Session, draft: AlertDraft, incident_window: int) -> tu
         _add_evidence(session, alert, draft.evidence, 0)
         _add_links(session, alert, draft.links, draft.last_event_time)
         session.flush()
-        _raise_risk(session, alert)
+        update_risk(session, [draft.device_id])
         metrics.alerts.labels(draft.detection_source, draft.severity).inc()
         return alert, True
     if alert.last_event_time is None or draft.last_event_time > alert.last_event_time:
@@ -208,10 +208,3 @@ def _add_links(session: Session, alert: Alert, links: Iterable[str], time: datet
             present[key].time = max(present[key].time, time)
         else:
             session.add(AlertLink(tenant_id=alert.tenant_id, alert_id=alert.id, key=key, time=time))
-
-
-def _raise_risk(session: Session, alert: Alert) -> None:
-    """A device is at least as much at risk as its worst new alert says."""
-    device = session.get(Device, alert.machine_id) if alert.machine_id else None
-    if device and _SEVERITIES.index(alert.severity) > _SEVERITIES.index(device.risk_score):
-        device.risk_score = alert.severity

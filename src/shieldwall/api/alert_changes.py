@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from shieldwall.alerts.models import Alert, AlertComment
+from shieldwall.alerts.risk import update_risk
 from shieldwall.api.bodies import Body
 from shieldwall.errors import not_found
 from shieldwall.identity import audit
@@ -34,6 +35,8 @@ def update_alerts(session: Session, principal: Principal, identifiers: Sequence[
         _apply(row, principal, change)
         detail = {name: value for name, value in change.items() if name != "comment"}
         audit.record(session, principal, "alert.update", row.id, detail=detail)
+    if "status" in change or "classification" in change:
+        update_risk(session, {row.machine_id for row in rows.values() if row.machine_id})
 
 
 def _apply(row: Alert, principal: Principal, change: Body) -> None:
