@@ -112,7 +112,8 @@ class ActionService:
             raise bad_request(f"Comment is longer than {COMMENT_LIMIT} characters.", "InvalidRequestBody")
         time = now()
         with self._database.session(principal.tenant_id) as session:
-            device = session.get(Device, device_id)
+            # Whoever asks the same of this device at the same time waits here, and then finds this action.
+            device = session.get(Device, device_id, with_for_update={"of": Device})
             if device is None:
                 raise not_found("Machine", device_id)
             if _is_busy(session, device_id, kind, parameters or {}):
@@ -151,7 +152,7 @@ class ActionService:
     def cancel(self, principal: Principal, action_id: str, comment: str | None) -> MachineAction:
         """End an open action; ApiError 400 when it has ended already."""
         with self._database.session(principal.tenant_id) as session:
-            action = _existing(session, action_id)
+            action = _existing(session, action_id, lock=True)
             if action.status not in OPEN:
                 raise bad_request(f"The action has ended already: {action.status}.", "InvalidInput")
             action.status = "Cancelled"
@@ -170,7 +171,7 @@ class ActionService:
         if status not in ("InProgress", "Succeeded", "Failed"):
             raise bad_request(f"An agent cannot report the status {status[:40]!r}.", "InvalidInput")
         with self._database.session(tenant_id) as session:
-            action = _existing(session, action_id)
+            action = _existing(session, action_id, lock=True)
             if action.machine_id != device_id:
                 raise not_found("Machine action", action_id)
             if action.status not in OPEN or action.status == status:
@@ -182,7 +183,7 @@ class ActionService:
                 action.troubleshoot_info = error[:COMMENT_LIMIT] or "The agent gave no reason."
                 action.error_hresult = -2147467259  # E_FAIL, what clients know as a failure without a code
             elif status == "Succeeded" and action.type in (ISOLATE, UNISOLATE):
-                device = session.get(Device, device_id)
+                device = session.get(Device, device_id, with_for_update={"of": Device})
                 if device:
                     device.isolated = action.type == ISOLATE
             audit.record(session, device_id, f"machineaction.{status.lower()}", action.id)
@@ -196,7 +197,8 @@ class ActionService:
         if not due:
             return 0
         with self._database.system_session() as session:
-            actions = session.scalars(_overdue(time)).all()
+            # One that is changing right now is left to the next look.
+            actions = session.scalars(_overdue(time).with_for_update(skip_locked=True)).all()
             for action in actions:
                 action.status = "TimeOut"
                 action.last_update_time = time
@@ -244,12 +246,13 @@ def _is_busy(session: Session, device_id: str, kind: str, parameters: Mapping[st
     return any(True for _ in open_actions)
 
 
-def _existing(session: Session, action_id: str) -> MachineAction:
+def _existing(session: Session, action_id: str, *, lock: bool = False) -> MachineAction:
+    """An action by its id. Locked, it stays as it is read here until the transaction ends."""
     try:
         identifier = str(UUID(action_id))
     except ValueError:
         raise bad_request("The key value must be of type 'Edm.Guid'.") from None
-    action = session.get(MachineAction, identifier)
+    action = session.get(MachineAction, identifier, with_for_update=lock or None)
     if action is None:
         raise not_found("Machine action", action_id)
     return action
