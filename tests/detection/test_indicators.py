@@ -12,6 +12,7 @@ from shieldwall.detection.delta import IndicatorDelta, delta_since
 from shieldwall.detection.indicators import IndicatorService
 from shieldwall.detection.values import match_value, url_prefixes
 from shieldwall.errors import ApiError
+from shieldwall.identity.principal import Principal
 from shieldwall.state.engine import Database
 from shieldwall.times import now, to_text
 from tests.conftest import OTHER_TENANT, TENANT
@@ -131,6 +132,38 @@ def test_deleting_is_all_or_nothing_and_within_the_tenant(service: IndicatorServ
     service.delete(TENANT, principal(TENANT), made.id)
     with pytest.raises(ApiError):
         service.get(TENANT, made.id)
+
+
+def test_with_ti_readwrite_alone_another_applications_indicators_are_out_of_reach(
+    service: IndicatorService,
+) -> None:
+    theirs = put(service)
+    other = Principal(TENANT, "other", "other", frozenset({"Ti.ReadWrite"}))
+    with pytest.raises(ApiError) as refused:
+        service.create_or_update(TENANT, other, body(action="Allowed"))
+    assert (refused.value.status, refused.value.code) == (403, "Forbidden")
+    own, foreign = service.import_many(TENANT, other, [body("b" * 64), body(action="Allowed")])
+    assert (own["isFailed"], foreign["isFailed"]) == (False, True)
+    assert "Another application's" in foreign["failureReason"]
+    for numbers in ([theirs.id], [int(own["id"]), theirs.id]):
+        with pytest.raises(ApiError) as refused:
+            service.delete_many(TENANT, other, numbers)
+        assert refused.value.status == 404
+    assert service.get(TENANT, theirs.id).action == "Block"
+    service.delete(TENANT, other, int(own["id"]))
+
+    everything = Principal(TENANT, "other", "other", frozenset({"Ti.ReadWrite.All"}))
+    assert service.create_or_update(TENANT, everything, body(action="Allowed")).id == theirs.id
+    service.delete(TENANT, everything, theirs.id)
+
+
+def test_an_update_leaves_an_indicator_with_its_owner(service: IndicatorService) -> None:
+    first = put(service, application="Feed A")
+    everything = Principal(TENANT, "other", "other", frozenset({"Ti.ReadWrite.All"}))
+    for more in ({"application": "Feed B"}, {}):
+        changed = service.create_or_update(TENANT, everything, body(title="new", **more))
+        assert (changed.id, changed.title, changed.application) == (first.id, "new", "Feed A")
+        assert (changed.created_by, changed.last_updated_by) == ("app-id", "other")
 
 
 def since(database: Database, revision: int, group: str = "", tenant: str = TENANT) -> IndicatorDelta | None:

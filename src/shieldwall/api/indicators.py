@@ -18,7 +18,7 @@ from shieldwall.api.odata.options import read_options
 from shieldwall.api.odata.query import count, fetch
 from shieldwall.api.routing import router as new_router
 from shieldwall.detection.models import Indicator
-from shieldwall.detection.values import TYPES, match_value
+from shieldwall.detection.ownership import ALL, OWN, within_reach
 from shieldwall.devices.models import DeviceGroup
 from shieldwall.errors import ApiError, missing_parameter, not_found
 from shieldwall.identity.principal import Principal
@@ -26,7 +26,6 @@ from shieldwall.times import now
 
 router = new_router("Indicators")
 
-ALL = "Ti.ReadWrite.All"
 BATCH_LIMIT = 500
 
 INDICATOR = Passed(
@@ -56,7 +55,7 @@ INDICATOR = Passed(
 IMPORT = Passed(Parameter("Indicators"))
 BATCH = Passed(Parameter("IndicatorIds", many=True))
 
-Caller = Annotated[Principal, Depends(requires("Ti.ReadWrite", ALL))]
+Caller = Annotated[Principal, Depends(requires(OWN, ALL))]
 
 
 @router.get("/api/indicators", summary="List indicators")
@@ -91,8 +90,6 @@ def submit(request: Request, principal: Caller, body: Annotated[Body, Depends(IN
     """A value that is on the list already is updated and keeps its id."""
     services = services_of(request)
     _check_types(body)
-    if not _may_write(request, principal, [body])[0]:
-        raise _foreign()
     row = services.indicators.create_or_update(principal.tenant_id, principal, body)
     with services.database.read(principal.tenant_id) as session:
         return answers.entity(request, "Indicators", _shapes(session, [row])[0])
@@ -110,13 +107,7 @@ def import_many(request: Request, principal: Caller, body: Annotated[Body, Depen
     bodies = [INDICATOR.read(item) for item in items]
     for body in bodies:
         _check_types(body)
-    own = _may_write(request, principal, bodies)
-    done = iter(
-        services_of(request).indicators.import_many(
-            principal.tenant_id, principal, [body for body, mine in zip(bodies, own, strict=True) if mine]
-        )
-    )
-    results = [next(done) if mine else _refused(body) for body, mine in zip(bodies, own, strict=True)]
+    results = services_of(request).indicators.import_many(principal.tenant_id, principal, bodies)
     return answers.collection(
         request, "Collection(microsoft.windowsDefenderATP.api.ImportIndicatorResult)", results
     )
@@ -134,70 +125,20 @@ def delete_many(request: Request, principal: Caller, body: Annotated[Body, Depen
         raise ApiError(400, "MaximumBatchSizeExceeded", "The batch is empty.")
     _bounded("indicators", items)
     numbers = list(dict.fromkeys(_valid_number(item) for item in items))
-    _check_own(request, principal, numbers)
     services_of(request).indicators.delete_many(principal.tenant_id, principal, numbers)
     return answers.nothing()
 
 
 @router.delete("/api/indicators/{indicator_id}", summary="Delete an indicator", status_code=204)
 def delete(indicator_id: str, request: Request, principal: Caller) -> Response:
-    number = _number(indicator_id)
-    _check_own(request, principal, [number])
-    services_of(request).indicators.delete(principal.tenant_id, principal, number)
+    services_of(request).indicators.delete(principal.tenant_id, principal, _number(indicator_id))
     return answers.nothing()
 
 
 def _visible(principal: Principal) -> list[Condition]:
     """What the caller may see: active ones, and with Ti.ReadWrite alone those of its own."""
-    conditions: list[Condition] = [
-        or_(Indicator.expiration_time.is_(None), Indicator.expiration_time > now())
-    ]
-    if not principal.may(ALL):
-        conditions.append(Indicator.created_by == principal.application_id)
-    return conditions
-
-
-def _may_write(request: Request, principal: Principal, bodies: Sequence[Body]) -> list[bool]:
-    """For each body, whether the caller may put it on the list.
-
-    With Ti.ReadWrite alone an application must not change what another has put there.
-    """
-    if principal.may(ALL):
-        return [True] * len(bodies)
-    with services_of(request).database.read(principal.tenant_id) as session:
-        return [_is_own(session, principal, body) for body in bodies]
-
-
-def _is_own(session: Session, principal: Principal, body: Body) -> bool:
-    kinds = {kind.lower(): kind for kind in TYPES}
-    kind = kinds.get(str(body.get("indicatorType")).lower())
-    try:
-        value = match_value(kind or "", str(body.get("indicatorValue") or "").strip())
-    except ApiError:
-        return True  # what is wrong with it will be said
-    same = (Indicator.indicator_type == kind, Indicator.match_value == value)
-    owner = session.scalar(select(Indicator.created_by).where(*same))
-    return owner in (None, principal.application_id)
-
-
-def _check_own(request: Request, principal: Principal, numbers: Sequence[int]) -> None:
-    """ApiError 404 for an indicator that the caller cannot see."""
-    if principal.may(ALL):
-        return
-    mine = (Indicator.id.in_(numbers), Indicator.created_by == principal.application_id)
-    with services_of(request).database.read(principal.tenant_id) as session:
-        found = session.scalars(select(Indicator.id).where(*mine)).all()
-    if missing := set(numbers) - set(found):
-        raise not_found("Indicator", str(min(missing)))
-
-
-def _foreign() -> ApiError:
-    return ApiError(403, "Forbidden", f"Another application's indicator can be changed with {ALL} only.")
-
-
-def _refused(body: Body) -> answers.Entity:
-    value = str(body.get("indicatorValue", ""))[:2048]
-    return {"id": None, "indicator": value, "isFailed": True, "failureReason": _foreign().message}
+    unexpired = or_(Indicator.expiration_time.is_(None), Indicator.expiration_time > now())
+    return [unexpired, *within_reach(principal)]
 
 
 def _check_types(body: Body) -> None:

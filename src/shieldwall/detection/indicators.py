@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from shieldwall.detection.delta import IndicatorDelta, delta_since
 from shieldwall.detection.models import Indicator, IndicatorChange
+from shieldwall.detection.ownership import check_change, within_reach
 from shieldwall.detection.values import NETWORK_TYPES, TYPES, match_value
 from shieldwall.errors import ApiError, bad_request, missing_parameter, not_found
 from shieldwall.identity import audit
@@ -36,7 +37,10 @@ _TEXTS = {
 
 
 class IndicatorService:
-    """Changes the list. Every change wakes the tenant's agents once it is committed."""
+    """Changes the list. Every change wakes the tenant's agents once it is committed.
+
+    An actor with Ti.ReadWrite alone changes and removes its own indicators only.
+    """
 
     def __init__(self, database: Database, wakeups: Wakeups, settings: Settings) -> None:
         self._database = database
@@ -44,7 +48,10 @@ class IndicatorService:
         self._most = settings.indicators_per_tenant
 
     def create_or_update(self, tenant_id: str, actor: Principal, body: Mapping[str, Any]) -> Indicator:
-        """Put one indicator on the list; a value that is there already is changed and keeps its id."""
+        """Put one indicator on the list; a value that is there already is changed and keeps its id.
+
+        ApiError 403 when it is another's.
+        """
         with self._database.session(tenant_id) as session:
             indicator = self._put(session, tenant_id, actor, body)
         self._wakeups.notify(tenant_id)
@@ -84,10 +91,11 @@ class IndicatorService:
         self.delete_many(tenant_id, actor, [number])
 
     def delete_many(self, tenant_id: str, actor: Principal, numbers: Sequence[int]) -> None:
-        """Take up to 500 off the list, all or none; ApiError 404 when one is not there."""
+        """Take up to 500 off the list, all or none; ApiError 404 when one is not there or is another's."""
         _bounded(len(numbers))
         with self._database.session(tenant_id) as session:
-            found = session.scalars(select(Indicator).where(Indicator.id.in_(numbers))).all()
+            mine = select(Indicator).where(Indicator.id.in_(numbers), *within_reach(actor))
+            found = session.scalars(mine).all()
             if missing := set(numbers) - {indicator.id for indicator in found}:
                 raise not_found("Indicator", str(min(missing)))
             for indicator in found:
@@ -141,6 +149,10 @@ class IndicatorService:
                 source_type="AadApp",
             )
             session.add(found)
+        else:
+            check_change(actor, found)
+            # Who an indicator belongs to stays as it was when it was made.
+            values["application"] = found.application
         for key, value in values.items():
             setattr(found, key, value)
         found.last_update_time = time
