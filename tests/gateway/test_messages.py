@@ -10,6 +10,7 @@ import time
 import zipfile
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 
@@ -99,7 +100,15 @@ def test_isolation_goes_there_and_back(server: Running, agent: Agent) -> None:
     assert server.get(f"/api/machineactions/{made['id']}")["status"] == "Succeeded", "final is final"
     # A device that says that it is not isolated is put right.
     messages = agent.poll(up_to_date(agent), wait=6, isolated=0)
-    assert [item["type"] for item in messages if item["type"] != "indicators"] == ["isolate"]
+    (correction,) = [item for item in messages if item["type"] != "indicators"]
+    assert correction["type"] == "isolate"
+    # Its results are taken like any others, and change nothing.
+    assert report(agent, correction["id"], "InProgress").status_code == 204
+    assert report(agent, correction["id"], "Failed", error="no nft").status_code == 204
+    assert report(agent, correction["id"], "Succeeded", result={"isolated": True}).status_code == 204
+    assert server.get(f"/api/machineactions/{made['id']}")["status"] == "Succeeded"
+    assert server.http.get(f"/api/machineactions/{correction['id']}").status_code == 404
+    assert report(agent, str(uuid4()), "Succeeded").status_code == 404, "of an action that never was"
 
 
 def test_another_device_cannot_report_or_upload(

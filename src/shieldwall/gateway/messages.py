@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 from typing import Any
-from uuid import NAMESPACE_URL, uuid4, uuid5
+from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
 from cachetools import TTLCache
 from sqlalchemy import select
@@ -106,8 +106,18 @@ def _isolation(session: Session, device: Device, poll: Poll) -> list[Message]:
     if under_way:
         return []
     if device.isolated:
-        return [(str(uuid4()), "isolate", {"scope": "Full"})]
-    return [(str(uuid4()), "unisolate", {})]
+        return [(_correction_id(), "isolate", {"scope": "Full"})]
+    return [(_correction_id(), "unisolate", {})]
+
+
+def _correction_id() -> str:
+    """New each time, as an agent carries out an id once; told from an action's, which is version 4."""
+    return str(uuid5(NAMESPACE_URL, f"correction:{uuid4()}"))
+
+
+def is_correction(identifier: str) -> bool:
+    """Whether a message's id is one of the server's own corrections, behind which there is no action."""
+    return UUID(identifier).version == 5
 
 
 def _in_contact(services: Services, caller: Caller) -> None:

@@ -10,19 +10,21 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from shieldwall import metrics
+from shieldwall import log, metrics
 from shieldwall.devices.enrolment import enrol
 from shieldwall.devices.models import Device
 from shieldwall.devices.reports import REPORT_BYTES, apply_report, store_report
 from shieldwall.errors import ApiError, bad_request, not_found
 from shieldwall.gateway import bodies
 from shieldwall.gateway.authentication import Caller, authenticate, digest
-from shieldwall.gateway.messages import Poll, Told, waiting
+from shieldwall.gateway.messages import Poll, Told, is_correction, waiting
 from shieldwall.identity.tls import ca_path
 from shieldwall.response.actions import COLLECT_PACKAGE, OPEN
 from shieldwall.services import Services
 from shieldwall.telemetry.ingest import Batch
 from shieldwall.times import now, to_text
+
+logger = log.get("gateway")
 
 ENROL_BYTES = 64 << 10
 RESULT_BYTES = 256 << 10
@@ -124,11 +126,18 @@ async def receive_result(request: Request) -> Response:
     caller = await authenticate(request, digest(body))
     told = bodies.json_object(body)
     result = told.get("result")
+    action_id = str(request.path_params["action_id"])
+    if is_correction(action_id):
+        # Nobody asked for it, so nothing is followed; whether it worked, the next poll says.
+        status, error = str(told.get("status", ""))[:40], str(told.get("error") or "")[:1000]
+        note = logger.warning if status == "Failed" else logger.info
+        note("isolation corrected", device=caller.device_id, status=status, error=error)
+        return Response(status_code=204)
     await asyncio.to_thread(
         services.actions.record_status,
         caller.tenant_id,
         caller.device_id,
-        str(request.path_params["action_id"]),
+        action_id,
         str(told.get("status", "")),
         str(told.get("error") or ""),
         result if isinstance(result, dict) else {},
