@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from ipaddress import ip_address
 from urllib.parse import quote
 
 from starlette.datastructures import MutableHeaders
@@ -18,10 +19,11 @@ from shieldwall.errors import ApiError
 logger = log.get("api")
 
 _HEADERS = {
-    "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
     "X-Content-Type-Options": "nosniff",
     "Vary": "Accept-Encoding",
 }
+# Without includeSubDomains: other hosts of the domain are not this server's to decide on.
+_HSTS = "max-age=31536000"
 _UNKNOWN = "unknown"
 
 
@@ -48,6 +50,8 @@ class Front:
                 headers = MutableHeaders(scope=message)
                 for name, content in _HEADERS.items():
                     headers.setdefault(name, content)
+                if not _is_local(scope):
+                    headers.setdefault("Strict-Transport-Security", _HSTS)
                 if path.startswith("/api"):
                     headers.setdefault("Cache-Control", "no-store")
                 if status == 405 and methods:
@@ -88,3 +92,17 @@ class Front:
             application=principal.application_id if principal else None,
             agent=Request(scope).headers.get("user-agent", "")[:100],
         )
+
+
+def _is_local(scope: Scope) -> bool:
+    """Whether the server was called by a name of this very machine, which other services here share.
+
+    A browser that was told HSTS for ``localhost`` would refuse those on plain HTTP, on every port.
+    """
+    host = Request(scope).url.hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
