@@ -11,7 +11,8 @@ from typing import Any
 from shieldwall_agent.enforcement.gate_client import GateClient
 from shieldwall_agent.enforcement.isolation import Isolation
 from shieldwall_agent.enforcement.network import NetworkEnforcement
-from shieldwall_agent.enforcement.policy import HASH_LENGTHS, Changes, PolicyStore
+from shieldwall_agent.enforcement.policy import HASH_LENGTHS, Changes, Indicator, PolicyStore
+from shieldwall_agent.enforcement.reports import file_event, name_account
 from shieldwall_agent.events import Sink
 from shieldwall_agent.executor import Handler, Outcome
 from shieldwall_agent.remote_sink import paths_of
@@ -35,6 +36,7 @@ class Control:
         isolate_netns: str | None = None,
     ) -> None:
         self._folder = folder
+        self._sink = sink
         self.policy = PolicyStore(folder)
         self.isolation = Isolation(folder, server, sink, isolate_netns)
         self._running = RunningImages()
@@ -98,8 +100,30 @@ class Control:
                 if indicator.action == "BlockAndRemediate" and indicator.type in HASH_LENGTHS
             }
             for digest in self._running.find(digests) if digests else ():
-                result = self._quarantine.stop_and_quarantine(digest, reason=digests[digest].title)
-                log.warning("listed file %s was running: %s", digest, result.as_dict())
+                self._remediate(digests[digest])
+
+    def _remediate(self, indicator: Indicator) -> None:
+        """Stop and take a listed file that runs, with the event that refusing it would have been."""
+        # Looked for again: under another of its hashes the file may just have been dealt with.
+        images = self._running.find([indicator.value]).get(indicator.value, [])
+        if not images:
+            return
+        events = [  # made first: of a killed process nothing can be read
+            file_event(
+                indicator,
+                image.path,
+                {indicator.type: indicator.value},
+                image.size,
+                image.process.pid,
+                executing=True,
+            )
+            for image in images
+        ]
+        result = self._quarantine.stop_and_quarantine(indicator.value, reason=indicator.title)
+        log.warning("listed file %s was running: %s", indicator.value, result.as_dict())
+        for event in events:
+            event["AdditionalFields"]["WasRemediated"] = result.processes_stopped > 0
+            self._sink.emit(name_account(event))
 
     def _found(self, found: dict[str, Any]) -> None:
         """News of the gate: a bad file that may be running, or is to be remediated."""
