@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -261,19 +262,72 @@ def test_a_verified_token_is_cheap(tokens: TokenService, token: str) -> None:
     assert (time.perf_counter() - start) / 2000 < 0.001
 
 
-def test_keys_rotate(settings: Settings, database: Database, application: Application) -> None:
-    before = TokenService(settings, database)
-    old = issue(before, application)
+def kids(tokens: TokenService) -> list[str]:
+    return [key["kid"] for key in tokens.keys.public_set()["keys"]]
+
+
+def test_keys_rotate_under_a_running_server(
+    settings: Settings, tokens: TokenService, application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = issue(tokens, application)
     signing_keys.create(settings.secrets / "token-keys")
-    after = TokenService(settings, database)
-    new = issue(after, application)
-    assert parts(old)[0]["kid"] != parts(new)[0]["kid"]
-    assert {key["kid"] for key in after.keys.public_set()["keys"]} == {
-        parts(old)[0]["kid"],
-        parts(new)[0]["kid"],
-    }
-    assert after.verify(old) == after.verify(new)
-    refused(before, new)
+    monkeypatch.setattr(signing_keys, "LOOK_SECONDS", 0)
+    new = issue(tokens, application)
+    assert [parts(old)[0]["kid"], parts(new)[0]["kid"]] == kids(tokens)
+    assert kids(tokens)[0] != kids(tokens)[1]
+    assert tokens.verify(old) == tokens.verify(new)
+
+
+def test_another_servers_new_key_is_found_at_once(
+    settings: Settings,
+    tokens: TokenService,
+    database: Database,
+    application: Application,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(signing_keys, "MISS_SECONDS", 0)
+    signing_keys.create(settings.secrets / "token-keys")
+    new = issue(TokenService(settings, database), application)
+    assert parts(new)[0]["kid"] not in kids(tokens)
+    tokens.verify(new)
+    assert parts(new)[0]["kid"] in kids(tokens)
+
+
+def test_a_replaced_key_goes_when_its_tokens_have_expired(
+    settings: Settings, tokens: TokenService, application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = settings.secrets / "token-keys"
+    old = issue(tokens, application)
+    created = now()
+    signing_keys.create(folder)
+    monkeypatch.setattr(signing_keys, "LOOK_SECONDS", 0)
+    end = tokens_module.LIFETIME + tokens_module.LEEWAY
+    monkeypatch.setattr(signing_keys, "now", lambda: created + timedelta(seconds=end))
+    assert len(kids(tokens)) == 2, "a server may have signed with it a moment longer"
+    monkeypatch.setattr(signing_keys, "now", lambda: created + timedelta(seconds=end + 10))
+    assert len(kids(tokens)) == 1
+    assert parts(old)[0]["kid"] not in kids(tokens)
+    refused(tokens, old)
+    assert len(list(folder.glob("*.pem"))) == 1
+    monkeypatch.setattr(signing_keys, "now", lambda: created + timedelta(days=1000))
+    assert tokens.verify(issue(tokens, application)), "the newest key stays, however old"
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_keys_that_cannot_be_read_stop_nobody(
+    settings: Settings,
+    tokens: TokenService,
+    application: Application,
+    monkeypatch: pytest.MonkeyPatch,
+    gone: bool,
+) -> None:
+    monkeypatch.setattr(signing_keys, "LOOK_SECONDS", 0)
+    folder = settings.secrets / "token-keys"
+    for path in folder.glob("*.pem") if gone else ():
+        path.unlink()
+    if not gone:
+        (folder / "99990101T000000000000-x.pem").write_text("no key")
+    assert tokens.verify(issue(tokens, application))
 
 
 def test_keys_are_private_and_kept(settings: Settings, database: Database) -> None:

@@ -8,6 +8,7 @@ from shieldwall.cli.app import app_commands, tenant_commands
 from shieldwall.cli.demo import demo
 from shieldwall.cli.device import device_commands
 from shieldwall.cli.incident import incident_commands
+from shieldwall.cli.keys import keys_commands
 from shieldwall.cli.run import run, serve
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ app.command()(serve)
 app.command()(demo)
 app.add_typer(app_commands, name="app")
 app.add_typer(tenant_commands, name="tenant")
+app.add_typer(keys_commands, name="keys")
 app.add_typer(device_commands, name="device")
 app.add_typer(incident_commands, name="incident")
 

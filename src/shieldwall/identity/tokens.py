@@ -20,9 +20,8 @@ from shieldwall.errors import ApiError, unauthorized
 from shieldwall.identity.audiences import Audiences
 from shieldwall.identity.models import Application
 from shieldwall.identity.principal import Principal
-from shieldwall.identity.private_files import private_folder
 from shieldwall.identity.sign_in import SignIn
-from shieldwall.identity.signing_keys import SigningKeys
+from shieldwall.identity.signing_keys import SigningKeys, keys_folder
 from shieldwall.settings import Settings
 from shieldwall.state.engine import Database
 
@@ -58,7 +57,7 @@ class TokenService:
     def __init__(self, settings: Settings, database: Database) -> None:
         self.audiences = Audiences(settings)
         self.sign_in = SignIn(database)
-        self.keys = SigningKeys(private_folder(settings.secrets) / "token-keys")
+        self.keys = SigningKeys(keys_folder(settings), LIFETIME + LEEWAY)
         self._database = database
         self._lock = threading.Lock()
         self._verified: TTLCache[bytes, _Verified] = TTLCache(VERIFIED_LIMIT, LIFETIME)
