@@ -2,7 +2,7 @@
 
 import os
 import time
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from shieldwall_agent.events import timestamp
@@ -25,6 +25,7 @@ def ticks_of(nanoseconds: int) -> int:
     return nanoseconds // _NANOSECONDS_A_TICK
 
 
+@lru_cache(maxsize=512)
 def started(ticks: int) -> str:
     """When a process started, from the ticks in /proc/PID/stat."""
     return timestamp(boot_seconds() + ticks / TICKS)

@@ -33,6 +33,9 @@ class Hasher:
 
     def _hash(self, path: str, inode: int | None) -> Hashed | None:
         try:
+            # Most images are known by their state: no need to open them.
+            if kept := self._known(os.stat(path), inode):
+                return kept
             # Not blocking: a FIFO put in the file's place must not hold us up.
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         except OSError:
@@ -44,25 +47,32 @@ class Hasher:
             size = status.st_size
             if size > LARGEST:
                 return {}, size
-            key = (status.st_dev, status.st_ino, size, status.st_mtime_ns, status.st_ctime_ns)
-            with self._lock:
-                kept = self._kept.get(key)
-            if kept is None:
-                kept = _digest(descriptor)
-                after = os.fstat(descriptor)
-                if (after.st_size, after.st_mtime_ns) == (size, status.st_mtime_ns):
-                    self._keep(key, kept)
-            return kept, size
+            hashes = _digest(descriptor)
+            after = os.fstat(descriptor)
+            if (after.st_size, after.st_mtime_ns) == (size, status.st_mtime_ns):
+                self._keep(_state(status), hashes)
+            return hashes, size
         except OSError:
             return None
         finally:
             os.close(descriptor)
+
+    def _known(self, status: os.stat_result, inode: int | None) -> Hashed | None:
+        if inode is not None and status.st_ino != inode:
+            return None
+        with self._lock:
+            hashes = self._kept.get(_state(status))
+        return (hashes, status.st_size) if hashes is not None else None
 
     def _keep(self, key: tuple[int, ...], hashes: dict[str, str]) -> None:
         with self._lock:
             self._kept[key] = hashes
             if len(self._kept) > MOST_KEPT:
                 self._kept.popitem(last=False)
+
+
+def _state(status: os.stat_result) -> tuple[int, ...]:
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _digest(descriptor: int) -> dict[str, str]:

@@ -33,6 +33,7 @@ SEGMENT_BYTES = 4 * 1024 * 1024
 GROUP_BYTES = 256 * 1024
 BUFFER_BYTES = 16 * 1024 * 1024  # in memory, reached only when the disk stalls
 FLUSH_SECONDS = 0.15  # what is emitted within this time shares one write and one sync
+STEADY_FLUSH_SECONDS = 0.3  # the same while events keep coming: a sync for each few costs more than they do
 
 
 class SpoolWriter:
@@ -101,16 +102,19 @@ class SpoolWriter:
         return {"emitted": self.emitted, "spooled": self.spooled, "dropped": self.dropped}
 
     def _run(self) -> None:
+        stored = 0.0
         while True:
             self._gathered.wait()
             if not self._closing and self._buffered < GROUP_BYTES:
-                time.sleep(FLUSH_SECONDS)
+                steady = time.monotonic() - stored < STEADY_FLUSH_SECONDS
+                time.sleep(STEADY_FLUSH_SECONDS if steady else FLUSH_SECONDS)
             with self._lock:
                 lines, self._lines, self._buffered = self._lines, [], 0
                 overflowed, self._overflowed = self._overflowed, 0
                 closing = self._closing
                 self._gathered.clear()
             self._store(lines, overflowed)
+            stored = time.monotonic()
             if closing:
                 return
 

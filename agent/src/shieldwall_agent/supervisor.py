@@ -29,7 +29,7 @@ LAST_RESTART = 30.0
 STEADY_SECONDS = 60.0  # a child that ran this long starts anew with the first pause
 STOP_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1
-_TICK = 0.25
+_TICK = 0.5
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +86,7 @@ class Supervisor:
         self._selector.register(self._control, selectors.EVENT_READ, self._accept)
         gc.collect()
         gc.freeze()  # what is loaded by now stays shared with the children
+        gc.set_threshold(20_000)  # events make many objects and no cycles
         try:
             while not self._stopping:
                 self._start_due()

@@ -12,8 +12,8 @@ from shieldwall_agent.events import Event, events_lost
 from shieldwall_agent.spool_reader import Batch, SpoolReader
 from shieldwall_agent.transport import Answer, Client, Pause, Refused, Unreachable
 
-SHORTEST_INTERVAL = 0.3  # seconds from one batch to the next, while batches are small
-POLL_SECONDS = 1.0  # how often the spool is looked into though nobody woke us
+SHORTEST_INTERVAL = 0.45  # seconds from one small batch to the next; a lone one goes at once
+POLL_SECONDS = 5.0  # how often the spool is looked into though nobody woke us
 
 log = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from shieldwall_agent.enforcement.policy import PolicyStore
 from shieldwall_agent.events import Sink
 
 DEADLINE = 0.25  # seconds for one decision
-BEAT = 0.25
+BEAT = 0.5
 _EVIDENCE = {"FileSha256", "FileSha1"}  # hashed whatever the list asks for: events carry them
 
 log = logging.getLogger(__name__)

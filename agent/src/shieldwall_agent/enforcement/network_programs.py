@@ -119,7 +119,7 @@ class NetworkPrograms:
 
     def _poll(self) -> None:
         while not self._stopping:
-            self._ring.poll(200)
+            self._ring.poll(1000)  # the kernel wakes it for each event
 
     def _event(self, data: bytes) -> None:
         try:

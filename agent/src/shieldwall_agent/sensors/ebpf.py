@@ -2,7 +2,6 @@
 
 import socket
 import struct
-import time
 
 from shieldwall_agent.bpf.loader import BpfError, BpfObject, Ring
 from shieldwall_agent.clock import boot_to_unix, ticks_of
@@ -13,9 +12,10 @@ from shieldwall_agent.sensors.base import Surroundings, Unavailable, Worker
 from shieldwall_agent.sensors.execution import executed
 from shieldwall_agent.sensors.own import Own
 
-POLL_MILLISECONDS = 40
+POLL_MILLISECONDS = 100
 """The kernel wakes us early when half a megabyte waits, so this delays events and loses none."""
 
+_KIND = struct.Struct("=II")  # kind, pid: how each sample begins
 _HEADER = struct.Struct("=IIQQIIQ")  # kind, pid, time, start, ppid, uid, parent's start
 _EXEC = struct.Struct("=QQIIIIII16s")  # inode, cgroup, device, loginuid, session, name, argv, total, comm
 _SOCKET = struct.Struct("=HHHHH6x16s16s16s")  # family, old, new, local port, remote port, addresses, comm
@@ -38,6 +38,7 @@ class Ebpf:
         self._active = active
         self._seen = dict.fromkeys(self.covers, 0)
         self._waiting: list[bytes] = []
+        self._ends: dict[int, int] = {}  # by pid, the place of its end among the samples being taken
         self._lost = 0
         self._offset = 0.0
         self._object: BpfObject | None = None
@@ -75,14 +76,16 @@ class Ebpf:
     def _step(self) -> None:
         assert self._ring is not None
         self._ring.poll(POLL_MILLISECONDS)
+        if not self._waiting:
+            return
         self._offset = boot_to_unix()
         samples, self._waiting[:] = self._waiting[:], []
-        for sample in samples:
-            self._take(sample)
+        self._ends = {
+            pid: place for place, (kind, pid) in enumerate(map(_KIND.unpack_from, samples)) if kind == _EXITED
+        }
+        for place, sample in enumerate(samples):
+            self._take(place, sample)
         self._count_losses()
-        if len(samples) < 64:
-            # A pause even when woken: many short polls cost more than one that takes what has gathered.
-            time.sleep(POLL_MILLISECONDS / 1000)
 
     def _count_losses(self) -> None:
         assert self._object is not None
@@ -91,7 +94,7 @@ class Ebpf:
             self._around.sink.emit(events_lost("eBPF", lost - self._lost, "the kernel's ring was full"))
             self._lost = lost
 
-    def _take(self, sample: bytes) -> None:
+    def _take(self, place: int, sample: bytes) -> None:
         kind, pid, moment, start, ppid, uid, _ = _HEADER.unpack_from(sample)
         when = self._offset + moment / 1e9
         if kind == _FORKED:
@@ -100,7 +103,9 @@ class Ebpf:
             self._around.processes.exit(pid)
         elif kind == _EXECUTED:
             self._seen["processes"] += 1
-            self._execution(sample, when, self._process(pid, start, ppid, uid))
+            self._execution(
+                sample, when, self._process(pid, start, ppid, uid), ended=self._ends.get(pid, -1) > place
+            )
         elif kind == _SOCKET_STATE:
             self._seen["network"] += 1
             if "network" in self._active:
@@ -115,7 +120,7 @@ class Ebpf:
         process.uid = uid
         return process
 
-    def _execution(self, sample: bytes, when: float, process: Process) -> None:
+    def _execution(self, sample: bytes, when: float, process: Process, ended: bool) -> None:
         (inode, _cgroup, _device, login, session, name_size, argv_size, total, _comm) = _EXEC.unpack_from(
             sample, _HEADER.size
         )
@@ -128,7 +133,14 @@ class Ebpf:
         if total > argv_size:
             extra["CommandLineBytes"] = total
         event = executed(
-            self._around, process, when=when, name=name, inode=inode, command_line=line, extra=extra
+            self._around,
+            process,
+            when=when,
+            name=name,
+            inode=inode,
+            command_line=line,
+            ended=ended,
+            extra=extra,
         )
         if "processes" in self._active and not self._own.is_own(process):
             self._around.sink.emit(event)

@@ -15,17 +15,23 @@ def executed(
     name: str = "",
     inode: int | None = None,
     command_line: str = "",
+    ended: bool = False,
     extra: dict[str, object] | None = None,
 ) -> Event:
     """Give `process` its new image and return the event that tells of it.
 
     `name` is the file as the caller of exec named it, `inode` that of the image; what a mechanism does not
-    know is looked up while the process still lives.
+    know is looked up while the process still lives, so not when it is known to have `ended`.
     """
-    process.cwd = cwd_of(process.pid) or (process.parent.cwd if process.parent else process.cwd)
-    process.path = _image(process, name, inode)
+    cwd = "" if ended else cwd_of(process.pid)  # empty too when it has ended meanwhile
+    process.cwd = cwd or (process.parent.cwd if process.parent else process.cwd)
     process.command_line = command_line or command_line_of(process.pid)
-    found = around.hasher.hash(process.path, inode, process.pid)
+    found = around.hasher.hash(name, inode) if inode and not cwd and name.startswith("/") else None
+    if found is not None:
+        process.path = os.path.normpath(name)
+    else:
+        process.path = _image(process, name, inode, bool(cwd))
+        found = around.hasher.hash(process.path, inode, process.pid if cwd else 0)
     process.hashes, process.size = found or ({}, None)
     fields = {"ProcessCurrentWorkingDirectory": process.cwd, **(extra or {})}
     if found is None:
@@ -39,9 +45,9 @@ def executed(
     }
 
 
-def _image(process: Process, name: str, inode: int | None) -> str:
+def _image(process: Process, name: str, inode: int | None, alive: bool) -> str:
     """The path of the file that runs, which for a script is its interpreter."""
-    if _is(f"/proc/{process.pid}/exe", inode) and (path := image_of(process.pid)):
+    if alive and _is(f"/proc/{process.pid}/exe", inode) and (path := image_of(process.pid)):
         return path
     named = name if name.startswith("/") else os.path.join(process.cwd, name)
     if not name or _is(named, inode):
@@ -49,7 +55,7 @@ def _image(process: Process, name: str, inode: int | None) -> str:
     interpreter = _interpreter(named)
     if interpreter and _is(interpreter, inode):
         return os.path.realpath(interpreter)
-    if not name.startswith("/") and not cwd_of(process.pid):
+    if not name.startswith("/") and not alive:
         return name  # its folder went with it: a relative path is told rather than a wrong absolute one
     return os.path.normpath(named)
 
