@@ -14,9 +14,10 @@ BENCHMARKS = {
     "ingest": "rows/s through HTTPS with durable acknowledgement, beside a bare ClickHouse insert",
     "matching": "storing groups with 0, 100,000 and a million indicators",
     "exec_latency": "added latency of an execution with enforcement on, beside the same without",
+    "fork_storm": "short processes captured by the agent, its CPU for each, its memory and CPU when idle",
     "indicator_latency": "from POST /api/indicators to the refusal of an execution",
 }
-NEED_ROOT = {"exec_latency", "indicator_latency"}
+NEED_ROOT = {"exec_latency", "fork_storm", "indicator_latency"}
 
 
 def main() -> int:
