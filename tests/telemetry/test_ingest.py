@@ -91,6 +91,12 @@ def test_bad_lines_are_refused_by_number_and_the_good_ones_kept(
     assert list_rejects(telemetry, "22222222-2222-4222-8222-222222222222") == []
 
 
+def test_agents_send_to_the_tables_of_devices_only(feed: Feed) -> None:
+    (result,) = feed.send(feed.batch(1, event("EmailEvents"), event("AlertInfo"), event("DeviceEvents")))
+    assert isinstance(result, BatchResult)
+    assert (result.stored, [rejection.line for rejection in result.rejected]) == (1, [1, 2])
+
+
 def test_a_batch_sent_again_is_stored_once(feed: Feed) -> None:
     first, again = feed.send(feed.batch(1, event()), feed.batch(1, event()))
     assert isinstance(first, BatchResult)

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from shieldwall.telemetry import ddl
-from shieldwall.telemetry.schema import TABLES
+from shieldwall.telemetry.schema import ALIASES, TABLES
 from shieldwall.telemetry.store import TelemetryStore
 from shieldwall.times import now
 
@@ -17,6 +17,43 @@ def test_documented_tables_and_columns_are_declared() -> None:
     types = {column.name: column.kusto_type for column in TABLES["DeviceProcessEvents"].columns}
     assert (types["Timestamp"], types["ProcessId"], types["SHA1"]) == ("datetime", "long", "string")
     assert len(types) == 70
+    assert (len(TABLES), sum(len(table.columns) for table in TABLES.values())) == (66, 1658)
+    assert {column.kusto_type for table in TABLES.values() for column in table.columns} == {
+        "string", "guid", "dynamic", "bool", "int", "long", "real", "datetime",
+    }  # fmt: skip
+
+
+def test_every_table_is_there_and_a_documented_tenant_is_the_one_of_the_row(
+    telemetry: TelemetryStore,
+) -> None:
+    tenant = str(uuid4())
+    for name, table in TABLES.items():
+        columns = ", ".join(f"`{column.name}`" for column in table.columns)
+        assert telemetry.query(tenant, f"SELECT {columns} FROM {name}") == []
+    telemetry.insert_rows("IdentityInfo", tenant, [{"Timestamp": now(), "AccountUpn": "a@example.org"}])
+    telemetry.insert_rows("MessageEvents", tenant, [{"Timestamp": now(), "GroupId": "a team"}])
+    found = telemetry.query(
+        tenant,
+        "SELECT TenantId, AccountUpn, GroupId FROM IdentityInfo "
+        "CROSS JOIN (SELECT GroupId FROM MessageEvents) m",
+    )
+    assert [tuple(row.values()) for row in found] == [(tenant, "a@example.org", "a team")]
+    with pytest.raises(ValueError, match="no column TenantId"):
+        telemetry.insert_rows("IdentityInfo", tenant, [{"Timestamp": now(), "TenantId": str(uuid4())}])
+
+
+def test_other_names_lead_to_declared_ones() -> None:
+    for new in ALIASES.tables.values():
+        assert set(new) <= set(TABLES)
+    for table, renamed in ALIASES.columns.items():
+        homes = (
+            TABLES.values() if table == "*" else [TABLES[new] for new in ALIASES.tables.get(table, (table,))]
+        )
+        for column in renamed.values():
+            assert any(home.has(column) for home in homes), (table, column)
+    assert ALIASES.column("EmailEvents", "PhishFilterVerdict") == "ThreatTypes"
+    assert ALIASES.column("EmailEvents", "TimeGenerated") == "Timestamp"
+    assert ALIASES.column("EmailEvents", "Subject") is None
 
 
 @pytest.mark.parametrize("name", sorted(TABLES))

@@ -43,7 +43,7 @@ def compared(table: Table) -> tuple[Compared, ...]:
 MATCHED_TABLES = {
     name: comparisons
     for name, table in TABLES.items()
-    if table.is_event and table.has("ActionType") and (comparisons := compared(table))
+    if table.from_agents and table.has("ActionType") and (comparisons := compared(table))
 }
 
 EVIDENCE_COLUMNS = (

@@ -11,9 +11,11 @@ DATABASE = "shieldwall"
 SERVER_COLUMNS = {
     "TenantId": "LowCardinality(String)",
     "IngestionTime": "DateTime64(3, 'UTC')",
-    "GroupId": "UInt64",
 }
-"""What the server puts on each row, before the documented columns."""
+"""What the server puts on each row, before the documented columns. A documented TenantId is this one."""
+
+GROUP_COLUMN = {"GroupId": "UInt64"}
+"""And what it puts on rows that agents sent: with which others they were stored."""
 
 LOCAL = "_local"
 """What the name of a table's part on one node of a cluster ends with."""
@@ -39,18 +41,17 @@ def create_table(table: Table, days: int, cluster: str = "") -> Iterator[str]:
         if cluster
         else "MergeTree"
     )
-    order = "TenantId, DeviceId, Timestamp" if table.is_event and table.has("DeviceId") else "TenantId"
+    shard = f"cityHash64(TenantId, {'DeviceId' if table.has('DeviceId') else 'IngestionTime'})"
     yield (
         f"CREATE TABLE IF NOT EXISTS {DATABASE}.{name}{on_cluster} (\n  "
         + ",\n  ".join([*_columns(table), *_indexes(table)])
-        + f"\n) ENGINE = {engine}\nPARTITION BY toDate({time})\nORDER BY ({order})\n"
+        + f"\n) ENGINE = {engine}\nPARTITION BY toDate({time})\nORDER BY ({_order(table)})\n"
         + f"TTL toDateTime({time}) + INTERVAL {days} DAY\nSETTINGS {_SETTINGS}"
     )
     if cluster:
         yield (
             f"CREATE TABLE IF NOT EXISTS {DATABASE}.{table.name}{on_cluster} AS {DATABASE}.{name} "
-            f"ENGINE = Distributed('{cluster}', '{DATABASE}', '{name}', cityHash64(TenantId, "
-            f"{'DeviceId' if table.has('DeviceId') else 'GroupId'}))"
+            f"ENGINE = Distributed('{cluster}', '{DATABASE}', '{name}', {shard})"
         )
 
 
@@ -83,10 +84,18 @@ def add_columns(table: Table, present: set[str], cluster: str = "") -> Iterator[
                 yield f"ALTER TABLE {DATABASE}.{name}{on_cluster} ADD COLUMN IF NOT EXISTS {_column(column)}"
 
 
+def _order(table: Table) -> str:
+    names = ["TenantId"]
+    if table.is_event:
+        names += ["DeviceId", "Timestamp"] if table.has("DeviceId") else ["Timestamp"]
+    return ", ".join(names)
+
+
 def _columns(table: Table) -> Iterator[str]:
-    for name, kind in SERVER_COLUMNS.items():
+    ours = SERVER_COLUMNS | (GROUP_COLUMN if table.from_agents else {})
+    for name, kind in ours.items():
         yield f"`{name}` {kind} CODEC(ZSTD(1))"
-    yield from map(_column, table.columns)
+    yield from (_column(column) for column in table.columns if column.name not in ours)
 
 
 def _column(column: Column) -> str:
@@ -96,7 +105,8 @@ def _column(column: Column) -> str:
 
 
 def _indexes(table: Table) -> Iterator[str]:
-    yield "INDEX ix_group GroupId TYPE minmax GRANULARITY 1"
+    if table.from_agents:
+        yield "INDEX ix_group GroupId TYPE minmax GRANULARITY 1"
     for name in table.text:
         yield (
             f"INDEX ix_text_{name} `{name}` "

@@ -1,4 +1,5 @@
-"""The hunting tables as data: what `tables.yaml` declares, with the type of each column in both worlds."""
+"""The hunting tables as data: what `tables.yaml` declares, with the type of each column in both worlds, and
+what `aliases.yaml` says of the other names that queries use."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import yaml
 
@@ -69,18 +71,53 @@ class Table:
 
     @property
     def is_event(self) -> bool:
-        """Whether rows happen at a time; agents send only to these."""
-        return any(column.name == "Timestamp" for column in self.columns)
+        """Whether rows happen at a time."""
+        return self.has("Timestamp")
+
+    @property
+    def from_agents(self) -> bool:
+        """Whether agents send rows of it; no other table takes theirs."""
+        return self.is_event and self.name.startswith("Device")
 
     def has(self, column: str) -> bool:
         return any(found.name == column for found in self.columns)
 
 
+@dataclass(frozen=True)
+class Aliases:
+    """Names that queries use for what is declared under another one; declared names go first."""
+
+    tables: Mapping[str, tuple[str, ...]]
+    """What a table became: one table, or several to be joined."""
+    columns: Mapping[str, Mapping[str, str]]
+    """By table as the query names it, older names of columns with today's; ``*`` for every table."""
+    action_types: Mapping[str, Mapping[str, str]]
+    """By table, older values of ActionType with today's."""
+    values: Mapping[str, Mapping[str, str]]
+    """By column, older values with today's."""
+
+    def column(self, table: str, name: str) -> str | None:
+        """Today's name of a column, if ``name`` is an older one."""
+        return self.columns.get(table, {}).get(name) or self.columns["*"].get(name)
+
+
 @cache
 def load_tables() -> Mapping[str, Table]:
     """Every declared table by name."""
-    text = Path(__file__).with_name("tables.yaml").read_text()
-    return MappingProxyType({name: _table(name, entry) for name, entry in yaml.safe_load(text).items()})
+    return MappingProxyType({name: _table(name, entry) for name, entry in _read("tables.yaml").items()})
+
+
+@cache
+def load_aliases() -> Aliases:
+    """The other names."""
+    found = _read("aliases.yaml")
+    tables = {old: _names(new) for old, new in found["tables"].items()}
+    return Aliases(tables, found["columns"], found["action_types"], found["values"])
+
+
+def _read(name: str) -> dict[str, Any]:
+    read: dict[str, Any] = yaml.safe_load(Path(__file__).with_name(name).read_text())
+    return read
 
 
 def _table(name: str, entry: dict[str, str]) -> Table:
@@ -96,3 +133,4 @@ def _names(text: str | None) -> tuple[str, ...]:
 
 
 TABLES = load_tables()
+ALIASES = load_aliases()

@@ -18,7 +18,7 @@ from clickhouse_connect.driver.client import Client
 from shieldwall.telemetry.ddl import DATABASE, REJECTS
 from shieldwall.telemetry.schema import TABLES, Table
 
-EVENT_TABLES = tuple(sorted(name for name, table in TABLES.items() if table.is_event))
+EVENT_TABLES = tuple(sorted(name for name, table in TABLES.items() if table.from_agents))
 REJECTS_SHOWN = 1000
 """Most rejected lines whose numbers are told to the agent for one batch; the dead letters have them all."""
 

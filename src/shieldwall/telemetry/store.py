@@ -115,15 +115,17 @@ class TelemetryStore:
         """Store rows that the server itself made, such as device reports."""
         made = [dict(row) for row in rows]
         names = sorted({name for row in made for name in row})
-        known = {column.name: column for column in TABLES[table].columns}
+        known = {
+            column.name: column for column in TABLES[table].columns if column.name not in ddl.SERVER_COLUMNS
+        }
         if unknown := set(names) - set(known):
             raise ValueError(f"{table} has no column {', '.join(sorted(unknown))}")
         empty = {name: "" if "String" in known[name].clickhouse_type else None for name in names}
         stamp = datetime.now(UTC)
         self.insert(
             table,
-            ["TenantId", "IngestionTime", "GroupId", *names],
-            [[tenant_id, stamp, 0, *(row.get(name, empty[name]) for name in names)] for row in made],
+            ["TenantId", "IngestionTime", *names],
+            [[tenant_id, stamp, *(row.get(name, empty[name]) for name in names)] for row in made],
         )
 
     def _check_text(self, sql: str) -> None:
