@@ -1,0 +1,418 @@
+"""From a query to a plan: statements and tabular expressions. Operators are in `operators`, one function each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from shieldwall.kql import sql
+from shieldwall.kql.engine import Engine
+from shieldwall.kql.errors import KqlError
+from shieldwall.kql.expressions import Binder
+from shieldwall.kql.frame import Frame
+from shieldwall.kql.local import LocalCalls, map_rows
+from shieldwall.kql.operators import OPERATORS, SOURCES
+from shieldwall.kql.parser import parse
+from shieldwall.kql.plan import Plan, inner_plan, planned
+from shieldwall.kql.relation import Column, Local, Relation, Select, Shared, Table, over, passed
+from shieldwall.kql.schema import NO_TABLES, Schema, TableSchema
+from shieldwall.kql.scope import NO_ROW, Binding, Environment, InnerRow, Row, unknown
+from shieldwall.kql.syntax import (
+    Call,
+    Expr,
+    Function,
+    Let,
+    Literal,
+    Name,
+    Named,
+    Operator,
+    Parameter,
+    Pipeline,
+    Query,
+    QueryParameters,
+    SetOption,
+    Star,
+    Statement,
+)
+from shieldwall.kql.types import TYPE_NAMES
+from shieldwall.kql.values import Value, convert
+
+T = TypeVar("T")
+MAX_CALLS = 64
+"""How deep the query's own functions may call each other."""
+INGESTION_TIME = "$ingestion_time"
+
+
+class Compiler:
+    """Compiles one query. With an ``engine``, parts whose columns depend on rows are run meanwhile."""
+
+    def __init__(self, schema: Schema = NO_TABLES, engine: Engine | None = None) -> None:
+        self.schema = schema
+        self.engine = engine
+        self.chart: dict[str, Any] | None = None
+        self.shared: list[Shared] = []
+        self.locals: list[Local] = []
+        self.mentions: Counter[str] = Counter()
+        self.renamed: dict[str, str] = {}
+        """Older names of columns of the tables that were read."""
+        self._calls = 0
+
+    def compile(self, text: str, parameters: dict[str, Any] | None = None) -> Plan:
+        """The plan of a query. KqlError, located in the text, when it is wrong."""
+        try:
+            statements = parse(text, self.mentions)
+            relation = self.statements(statements, Environment(), parameters or {})
+            if relation is None:
+                raise KqlError("The query has no tabular expression to answer with.", len(text))
+            return planned(self, relation)
+        except KqlError as error:
+            raise (error if error.line else error.locate(text)) from None
+        except RecursionError:
+            raise KqlError("The query is nested too deeply.").locate(text) from None
+
+    # Statements
+
+    def statements(
+        self, statements: Sequence[Statement], env: Environment, parameters: dict[str, Any]
+    ) -> Relation | None:
+        """The relation of the first tabular expression; the others are checked."""
+        found: Relation | None = None
+        for statement in statements:
+            if isinstance(statement, Let):
+                env = Environment(env, {statement.name: Binding(statement.value, env)})
+            elif isinstance(statement, QueryParameters):
+                env = self._query_parameters(statement, env, parameters)
+            elif isinstance(statement, Pipeline):
+                relation = self.pipeline(statement, env)
+                found = found or relation
+            else:
+                assert isinstance(statement, SetOption)
+        return found
+
+    def _query_parameters(
+        self, node: QueryParameters, env: Environment, given: dict[str, Any]
+    ) -> Environment:
+        names: dict[str, Binding | Value | Relation] = {}
+        for parameter in node.parameters:
+            kind = type_named(parameter.type, parameter.at)
+            if parameter.name in given:
+                value = Binder(self, env).bind(Literal(node.at, "string", str(given[parameter.name])))
+            elif parameter.default is not None:
+                value = Binder(self, env).bind(parameter.default)
+            else:
+                raise KqlError(f"The query parameter '{parameter.name}' has no value.", parameter.at)
+            names[parameter.name] = convert(value, kind, parameter.at)
+        return Environment(env, names)
+
+    # Tabular expressions
+
+    def pipeline(self, node: Pipeline, env: Environment) -> Relation:
+        relation = self.source(node.source, env)
+        for number, operator in enumerate(node.operators):
+            if operator.name == "as":
+                relation = self.share(relation, operator.parts["name"])
+                env = Environment(env, {operator.parts["name"]: relation})
+                continue
+            relation = self.operator(relation, operator, env, last=number + 1 == len(node.operators))
+        return relation
+
+    def operator(
+        self, relation: Relation, operator: Operator, env: Environment, *, last: bool = True
+    ) -> Relation:
+        work = OPERATORS.get(operator.name)
+        if work is None:
+            raise KqlError(f"The operator '{operator.name}' cannot stand here.", operator.at)
+        return work(self, relation, operator, env)
+
+    def source(self, node: Expr | Operator | Pipeline, env: Environment) -> Relation:
+        """The relation that a tabular expression begins with."""
+        if isinstance(node, Operator):
+            return SOURCES[node.name](self, node, env)
+        if isinstance(node, Pipeline):
+            return self.pipeline(node, env)
+        if isinstance(node, Query):
+            return self.pipeline(node.pipeline, env)
+        if isinstance(node, Name):
+            if (found := self.named_relation(node, env)) is not None:
+                return found
+            known = [*self.schema.tables, *env.visible()]
+            raise unknown("table", node.name, known, node.at)
+        if isinstance(node, Star):
+            return SOURCES["union"](
+                self, Operator(node.at, "union", {"tables": [Pipeline(node.at, node, [])]}), env
+            )
+        if isinstance(node, Call):
+            if (found := self.call_relation(node, env)) is not None:
+                return found
+            raise unknown("function", node.name, [*self.schema.functions, *env.visible()], node.at)
+        raise KqlError("A table or a tabular expression is expected here.", node.at)
+
+    def named_relation(self, node: Name, env: Environment) -> Relation | None:
+        """The relation of a name, if it is that of one."""
+        found = env.find(node.name)
+        if isinstance(found, Relation):
+            return found
+        if isinstance(found, Binding):
+            if isinstance(found.node, Function):
+                if found.node.parameters:
+                    return None
+                return self.call_relation(Call(node.at, node.name, []), env)
+            if not self.is_tabular(found.node, found.env):
+                return None
+            return self._bound_relation(node.name, found, node.at)
+        if found is None and (table := self.schema.table(node.name)) is not None:
+            return self.table(table)
+        return None
+
+    def _bound_relation(self, name: str, found: Binding, at: int) -> Relation:
+        if found.shared is not None:
+            return found.shared
+        if found.busy:
+            raise KqlError(f"'{name}' is defined by itself.", at)
+        found.busy = True
+        try:
+            relation = self.source(found.node, found.env)  # type: ignore[arg-type]
+        finally:
+            found.busy = False
+        if isinstance(relation, Shared):
+            found.shared = relation
+        elif self.mentions[name] > 2 and not is_cheap(relation):
+            found.shared = relation = self.share(relation)
+        return relation
+
+    def table(self, table: TableSchema) -> Relation:
+        columns = [
+            Column(column.name, column.type, indexed=column.indexed, plain=True) for column in table.columns
+        ]
+        if table.ingestion_time and self.mentions["ingestion_time"]:
+            columns.append(Column(INGESTION_TIME, "datetime", sql.name(table.ingestion_time)))
+        self.renamed.update(table.renamed)
+        return Table(columns, table.source)
+
+    def share(self, relation: Relation, name: str = "") -> Shared:
+        """The relation as one that is evaluated once."""
+        if isinstance(relation, Shared):
+            return relation
+        found = Shared(
+            [passed(column) for column in relation.columns], f"shared_{len(self.shared) + 1}", relation
+        )
+        self.shared.append(found)
+        return found
+
+    def is_tabular(self, node: Any, env: Environment) -> bool:
+        """Whether an expression gives a table."""
+        if isinstance(node, Query):
+            return True
+        if isinstance(node, Pipeline):
+            if node.operators or isinstance(node.source, Operator | Star):
+                return True
+            return self.is_tabular(node.source, env)
+        if isinstance(node, Name):
+            found = env.find(node.name)
+            if isinstance(found, Binding):
+                return self.is_tabular(found.node, found.env)
+            return isinstance(found, Relation) or (found is None and self.schema.table(node.name) is not None)
+        if isinstance(node, Function):
+            return self._gives_table(node, env)
+        if isinstance(node, Call):
+            if isinstance(found := env.find(node.name), Binding) and isinstance(found.node, Function):
+                return self._gives_table(found.node, found.env)
+            return node.name in ("materialize", "table", "view") or node.name in self.schema.functions
+        return False
+
+    def _gives_table(self, node: Function, env: Environment) -> bool:
+        names: dict[str, Binding | Value | Relation] = {}
+        for parameter in node.parameters:
+            names[parameter.name] = (
+                Select([], None)
+                if parameter.type == "table"
+                else Value(TYPE_NAMES.get(parameter.type, "dynamic"), "")
+            )
+        env = Environment(env, names)
+        for statement in node.body:
+            if isinstance(statement, Let):
+                env = Environment(env, {statement.name: Binding(statement.value, env)})
+        return bool(node.body) and isinstance(node.body[-1], Pipeline) and self.is_tabular(node.body[-1], env)
+
+    # Functions
+
+    def call_relation(self, node: Call, env: Environment, piped: Relation | None = None) -> Relation | None:
+        """The relation that a call gives, if it gives one; ``piped`` is what is put into it by ``invoke``."""
+        found = env.find(node.name)
+        if isinstance(found, Binding) and isinstance(found.node, Function):
+            if not self._gives_table(found.node, found.env):
+                return None
+            return self._inside(node, lambda: self._call_function(found, node, env, piped))
+        if node.name == "materialize" and node.args:
+            return self.share(self.source(node.args[0], env))
+        if node.name in ("table", "view") and node.args:
+            value = Binder(self, env).bind(node.args[0])
+            name = value.constant if isinstance(value.constant, str) else ""
+            return self.source(Name(node.at, name), env)
+        if (function := self.schema.functions.get(node.name)) is not None:
+            return function(self, piped, node, env)
+        return None
+
+    def _call_function(
+        self, found: Binding, node: Call, env: Environment, piped: Relation | None
+    ) -> Relation:
+        function = found.node
+        assert isinstance(function, Function)
+        inner = Environment(found.env, self._arguments(function, node, Binder(self, env), piped))
+        relation = self.statements(function.body, inner, {})
+        if relation is None:
+            raise KqlError(f"{node.name}() gives no table.", node.at)
+        return relation
+
+    def call_scalar(self, found: Binding, node: Call, binder: Binder) -> Value:
+        """The value of a call of one of the query's own functions."""
+        function = found.node
+        assert isinstance(function, Function)
+
+        def work() -> Value:
+            env = Environment(found.env, self._arguments(function, node, binder, None))
+            value: Value | None = None
+            for statement in function.body:
+                if isinstance(statement, Let):
+                    env = Environment(env, {statement.name: Binding(statement.value, env)})
+                elif isinstance(statement, Pipeline) and not statement.operators:
+                    inner = Binder(self, env, NO_ROW, local=binder.local)
+                    value = inner.bind(statement.source)  # type: ignore[arg-type]
+            if value is None:
+                raise KqlError(f"{node.name}() gives a table, where a value is expected.", node.at)
+            value.name = ""
+            return value
+
+        return self._inside(node, work)
+
+    def _inside(self, node: Call, work: Callable[[], T]) -> T:
+        self._calls += 1
+        if self._calls > MAX_CALLS:
+            raise KqlError(f"{node.name}() calls itself, or calls are nested too deeply.", node.at)
+        try:
+            return work()
+        finally:
+            self._calls -= 1
+
+    def _arguments(
+        self, function: Function, node: Call, binder: Binder, piped: Relation | None
+    ) -> dict[str, Binding | Value | Relation]:
+        given: dict[str, Expr] = {}
+        parameters = list(function.parameters)
+        names: dict[str, Binding | Value | Relation] = {}
+        if piped is not None:
+            if not parameters or parameters[0].type != "table":
+                raise KqlError(f"{node.name}() takes no table.", node.at)
+            names[parameters[0].name] = self.share(piped) if self.mentions[parameters[0].name] > 2 else piped
+            parameters = parameters[1:]
+        place = 0
+        for arg in node.args:
+            if isinstance(arg, Named) and any(parameter.name == arg.names[0] for parameter in parameters):
+                given[arg.names[0]] = arg.value
+                continue
+            if place >= len(parameters):
+                raise KqlError(
+                    f"{node.name}() takes {len(parameters)} arguments, not {len(node.args)}.",
+                    arg.at,
+                    "SEM0219",
+                )
+            given[parameters[place].name] = arg
+            place += 1
+        for parameter in parameters:
+            names[parameter.name] = self._argument(parameter, given.get(parameter.name), node, binder)
+        return names
+
+    def _argument(
+        self, parameter: Parameter, given: Expr | None, node: Call, binder: Binder
+    ) -> Binding | Value | Relation:
+        if given is None and parameter.default is None:
+            raise KqlError(f"{node.name}(): the argument '{parameter.name}' is missing.", node.at, "SEM0219")
+        if parameter.type == "table":
+            assert given is not None
+            return Binding(given, binder.env)
+        value = binder.bind(given) if given is not None else Binder(self, binder.env).bind(parameter.default)  # type: ignore[arg-type]
+        return convert(value, type_named(parameter.type, parameter.at), node.at)
+
+    # Values of let statements
+
+    def scalar(self, found: Binding, node: Name, binder: Binder) -> Value | None:
+        """The value that a let statement gave a name to; None if it is a table or a function."""
+        if found.value is not None:
+            return found.value
+        if isinstance(found.node, Function):
+            if found.node.parameters:
+                return None
+            return self.call_scalar(found, Call(node.at, node.name, []), binder)
+        if self.is_tabular(found.node, found.env) or isinstance(found.node, Pipeline):
+            return None
+        if found.busy:
+            raise KqlError(f"'{node.name}' is defined by itself.", node.at)
+        found.busy = True
+        try:
+            value = Binder(self, found.env).bind(found.node)
+        finally:
+            found.busy = False
+        value.name = ""
+        found.value = value
+        return value
+
+    def subquery(
+        self, relation: Relation, column: Column, shown: Callable[[str], str], *, listed: bool = False
+    ) -> str:
+        """SQL of one value of a column of a relation, or with ``listed`` of all, as an operand of IN."""
+        inner = over(relation)
+        outer = inner.columns[relation.columns.index(column)]
+        outer.sql = shown(outer.sql)
+        inner.columns = [outer]
+        inner.require([outer])
+        return f"(\n{inner.text(1)}\n)"
+
+    # Binding over relations
+
+    def bind_into(
+        self,
+        relation: Relation,
+        env: Environment,
+        work: Callable[[Binder], T],
+        *,
+        aggregates: bool = False,
+        inline: bool = False,
+    ) -> tuple[Select, T]:
+        """Bind expressions that go into a SELECT over ``relation``: into that itself where it is one, and open.
+
+        With ``inline``, also where they name columns that it computes. ``work`` may run several times.
+        """
+        local = LocalCalls()
+        if isinstance(relation, Select) and relation.open:
+            inner = InnerRow(relation)
+            found = work(Binder(self, env, inner, aggregates=aggregates, local=local))
+            if not local.pending and (inline or not inner.computed):
+                return relation, found
+        while True:
+            select = over(relation)
+            row = Row(relation.columns, order=select.order)
+            local.begin()
+            found = work(Binder(self, env, row, aggregates=aggregates, local=local))
+            if not local.pending:
+                select.columns = [column for column in select.columns if not column.name.startswith("$local")]
+                return select, found
+            relation = map_rows(self, relation, local)
+
+    def fetch(self, relation: Relation) -> Frame | None:
+        """The rows of a relation now, if there is an engine: for operators whose columns depend on rows."""
+        return inner_plan(self, relation).frame(self.engine) if self.engine is not None else None
+
+
+def type_named(name: str, at: int) -> str:
+    kind = TYPE_NAMES.get(name)
+    if kind is None:
+        raise KqlError(f"'{name}' is not a type.", at)
+    return kind
+
+
+def is_cheap(relation: Relation) -> bool:
+    """Whether reading it twice costs little: rows of a table, filtered."""
+    while isinstance(relation, Select) and relation.open and relation.over is not None and not relation.order:
+        relation = relation.over
+    return not isinstance(relation, Select) or relation.over is None

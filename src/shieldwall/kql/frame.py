@@ -1,0 +1,154 @@
+"""Rows in Python, typed as Kusto types them, on their way out of ClickHouse and back into it.
+
+A value is a str, bool, int, float, Decimal or None; a datetime is its ticks of 100 ns since 1970, a timespan its
+ticks, a guid its text, a dynamic what its JSON stands for.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from shieldwall.kql import sql
+
+SECOND = 10_000_000
+_STORED = {
+    "string": "String",
+    "dynamic": "String",
+    "bool": "Nullable(Bool)",
+    "int": "Nullable(Int32)",
+    "long": "Nullable(Int64)",
+    "real": "Nullable(Float64)",
+    "decimal": "Nullable(Decimal(38, 17))",
+    "datetime": "Nullable(Int64)",
+    "timespan": "Nullable(Int64)",
+    "guid": "Nullable(UUID)",
+}
+
+
+@dataclass(slots=True)
+class Frame:
+    """Columns (name, type) and rows of their values."""
+
+    columns: list[tuple[str, str]]
+    rows: list[list[Any]]
+
+    def places(self) -> dict[str, int]:
+        return {name: place for place, (name, _) in enumerate(self.columns)}
+
+
+def read_expression(kind: str, text: str) -> str:
+    """SQL that shows a value as `from_json` reads it."""
+    if kind == "datetime":
+        return f"reinterpretAsInt64({text})"
+    if kind in ("guid", "decimal"):
+        return f"toString({text})"
+    if kind == "bool":
+        return f"CAST({text} AS Nullable(Bool))"
+    return text
+
+
+def from_json(kind: str, value: Any) -> Any:
+    """A value of a JSON row that ClickHouse wrote."""
+    if value is None or kind == "string":
+        return value
+    if kind == "dynamic":
+        return json.loads(value) if value else None
+    if kind == "real":
+        return float(value)
+    if kind == "decimal":
+        return str(value)
+    return value
+
+
+def read(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[Any]]) -> Frame:
+    kinds = [kind for _, kind in columns]
+    return Frame(
+        list(columns),
+        [[from_json(kind, value) for kind, value in zip(kinds, row, strict=True)] for row in rows],
+    )
+
+
+def to_json(kind: str, value: Any) -> Any:
+    """A value as ClickHouse reads it from a JSON row."""
+    if kind == "dynamic":
+        return dynamic_text(value)
+    if kind == "string":
+        return "" if value is None else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    if kind == "real" and value is not None:
+        return float(value)
+    return value
+
+
+def write(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[Any]]) -> tuple[str, str]:
+    """The structure and the JSON lines of rows, for ClickHouse's ``format(JSONCompactEachRow, ...)``."""
+    kinds = [kind for _, kind in columns]
+    structure = ", ".join(f"{sql.name(name)} {_STORED[kind]}" for name, kind in columns)
+    lines = "\n".join(
+        json.dumps([to_json(kind, value) for kind, value in zip(kinds, row, strict=True)], ensure_ascii=False)
+        for row in rows
+    )
+    return structure, lines
+
+
+def stored_column(kind: str, name: str) -> str:
+    """SQL of the value in a column that was written."""
+    if kind == "datetime":
+        return f"reinterpret({sql.name(name)}, 'DateTime64(7, \\'UTC\\')')"
+    return sql.name(name)
+
+
+def dynamic_text(value: Any) -> str:
+    """The JSON text that a dynamic is held as; empty for null."""
+    if value is None:
+        return ""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def to_python(kind: str, constant: Any) -> Any:
+    """A constant of a query as a Frame holds it."""
+    if constant is None:
+        return None
+    if kind == "dynamic":
+        return json.loads(constant) if constant else None
+    if kind == "datetime":
+        return datetime_ticks(constant)
+    return constant
+
+
+def to_constant(kind: str, value: Any) -> Any:
+    """The other way round."""
+    if kind == "string":
+        return "" if value is None else value
+    if value is None:
+        return None
+    if kind == "dynamic":
+        return dynamic_text(value)
+    if kind == "datetime":
+        return ticks_datetime(value)
+    return value
+
+
+_EPOCH = datetime(1970, 1, 1)
+
+
+def datetime_ticks(text: str) -> int:
+    """Ticks since 1970 of ``YYYY-MM-DD hh:mm:ss.fffffff``."""
+    span = datetime.fromisoformat(text[:19]) - _EPOCH
+    return (span.days * 86400 + span.seconds) * SECOND + int(text[20:27] or 0)
+
+
+def ticks_datetime(ticks: int) -> str:
+    """The text of the datetime that lies ``ticks`` after 1970; the first or last there is, beyond them."""
+    seconds, rest = divmod(ticks, SECOND)
+    try:
+        moment = _EPOCH + timedelta(seconds=seconds)
+    except OverflowError:
+        moment, rest = (datetime.max, 9_999_999) if ticks > 0 else (datetime.min, 0)
+    return moment.isoformat(" ", "seconds") + f".{rest:07}"

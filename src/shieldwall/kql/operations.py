@@ -1,0 +1,368 @@
+"""Operators on values: arithmetic, comparison and the string operators, with Kusto's types and nulls."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from shieldwall.kql import sql
+from shieldwall.kql.errors import KqlError
+from shieldwall.kql.lexer import TICKS
+from shieldwall.kql.types import NUMERIC, wider
+from shieldwall.kql.values import UNKNOWN, Value, constant, convert, from_ticks, made, ticks_of, to_string
+
+MAX_PATTERN = 250
+"""Needles in one multi-search of ClickHouse, which takes up to 255."""
+_TERM = re.compile(r"[A-Za-z0-9]+")
+_EDGE = "[^a-zA-Z0-9]"
+
+
+def arithmetic(op: str, left: Value, right: Value, at: int) -> Value:
+    if left.type == "dynamic":
+        left = convert(left, right.type if right.type in (*NUMERIC, "datetime", "timespan") else "real")
+    if right.type == "dynamic":
+        right = convert(right, left.type if left.type in (*NUMERIC, "datetime", "timespan") else "real")
+    left, right = _as_number(left), _as_number(right)
+    kinds = (left.type, right.type)
+    if left.type in NUMERIC and right.type in NUMERIC:
+        return _numeric(op, left, right)
+    if kinds == ("datetime", "datetime") and op == "-":
+        if isinstance(left.constant, str) and isinstance(right.constant, str):
+            return constant("timespan", datetime_ticks(left.constant) - datetime_ticks(right.constant))
+        return made("timespan", f"({ticks_of(left.sql)} - {ticks_of(right.sql)})", left, right)
+    if kinds in (("datetime", "timespan"), ("timespan", "datetime")) and op in "+-":
+        moment, span = (left, right) if left.type == "datetime" else (right, left)
+        if isinstance(moment.constant, str) and isinstance(span.constant, int):
+            ticks = datetime_ticks(moment.constant)
+            return constant(
+                "datetime", ticks_datetime(ticks + span.constant if op == "+" else ticks - span.constant)
+            )
+        return made("datetime", from_ticks(f"{ticks_of(moment.sql)} {op} {span.sql}"), left, right)
+    if kinds == ("timespan", "timespan"):
+        if op in "+-":
+            if isinstance(left.constant, int) and isinstance(right.constant, int):
+                total = left.constant + right.constant if op == "+" else left.constant - right.constant
+                return constant("timespan", total)
+            return made("timespan", f"({left.sql} {op} {right.sql})", left, right)
+        if op == "/":
+            return made("real", f"({left.sql} / {right.sql})", left, right)
+        if op == "%":
+            return made("timespan", f"({left.sql} % {right.sql})", left, right)
+    if "timespan" in kinds and op in "*/" and (op == "*" or left.type == "timespan"):
+        span, factor = (left, right) if left.type == "timespan" else (right, left)
+        if factor.type in NUMERIC:
+            if (
+                isinstance(span.constant, int)
+                and isinstance(factor.constant, int | float)
+                and factor.constant
+            ):
+                scaled = span.constant * factor.constant if op == "*" else span.constant / factor.constant
+                return constant("timespan", int(scaled))
+            return made("timespan", f"toInt64({span.sql} {op} {factor.sql})", left, right)
+    raise KqlError(f"Operator '{op}' does not take a {left.type} and a {right.type}.", at, "SEM0064")
+
+
+def _as_number(value: Value) -> Value:
+    if value.type == "bool":
+        return convert(value, "long")
+    if value.type == "string" and value.is_constant:
+        for kind in ("datetime", "timespan", "real"):
+            from shieldwall.kql.literals import parse_text
+
+            if (found := parse_text(kind, value.constant)) is not None:
+                return constant(kind, found)
+    return value
+
+
+def _numeric(op: str, left: Value, right: Value) -> Value:
+    kind = wider(left.type, right.type)
+    if left.type == right.type == "int":
+        kind = "long" if op in "+-*" and (left.is_constant or right.is_constant) and False else "int"
+    whole = kind in ("int", "long")
+    a, b = left.constant, right.constant
+    if whole and isinstance(a, int) and isinstance(b, int) and op in "+-*":
+        return constant(kind, a + b if op == "+" else a - b if op == "-" else a * b)
+    if op == "/" and whole:
+        return made(kind, f"intDivOrZero({left.sql}, nullIf({right.sql}, 0))", left, right)
+    if op == "%":
+        divisor = f"nullIf({right.sql}, 0)" if whole else right.sql
+        return made(kind, f"({left.sql} % {divisor})", left, right)
+    if kind == "decimal" and op == "/":
+        return made(kind, f"toDecimal128({left.sql} / {right.sql}, 17)", left, right)
+    return made(kind, f"({left.sql} {op} {right.sql})", left, right)
+
+
+def datetime_ticks(text: str) -> int:
+    """Ticks since 1970 of the text of a datetime constant."""
+    from datetime import datetime
+
+    moment = datetime.fromisoformat(text[:19])
+    span = moment - datetime(1970, 1, 1)
+    return (span.days * 86400 + span.seconds) * TICKS["s"] + int(text[20:] or 0)
+
+
+def ticks_datetime(ticks: int) -> str:
+    """The text of the datetime that lies ``ticks`` after 1970; the first or last there is, beyond them."""
+    from datetime import datetime, timedelta
+
+    seconds, rest = divmod(ticks, TICKS["s"])
+    try:
+        moment = datetime(1970, 1, 1) + timedelta(seconds=seconds)
+    except OverflowError:
+        moment, rest = (datetime.max, 9_999_999) if ticks > 0 else (datetime.min, 0)
+    return moment.isoformat(" ", "seconds") + f".{rest:07}"
+
+
+def _comparable(left: Value, right: Value, at: int) -> tuple[Value, Value]:
+    """Both of one type."""
+    a, b = left.type, right.type
+    if a == b:
+        return (to_string(left), to_string(right)) if a == "dynamic" else (left, right)
+    if a in NUMERIC and b in NUMERIC:
+        return left, right
+    if a == "dynamic":
+        return convert(left, b, at), right
+    if b == "dynamic":
+        return left, convert(right, a, at)
+    if left.is_null:
+        return constant(b, None), right
+    if right.is_null:
+        return left, constant(a, None)
+    if a == "string" or b == "string":
+        text, other = (left, right) if a == "string" else (right, left)
+        if text.is_constant and other.type != "bool":
+            text = convert(text, other.type, at)
+            return (text, other) if a == "string" else (other, text)
+        return to_string(left), to_string(right)
+    if {a, b} <= {*NUMERIC, "bool"}:
+        return (convert(left, "long"), right) if a == "bool" else (left, convert(right, "long"))
+    if "timespan" in (a, b) and (a in NUMERIC or b in NUMERIC):
+        return convert(left, "timespan"), convert(right, "timespan")
+    raise KqlError(f"A {a} and a {b} cannot be compared; convert one of them.", at, "SEM0064")
+
+
+def compare(op: str, left: Value, right: Value, at: int) -> Value:
+    left, right = _comparable(left, right, at)
+    return made("bool", f"({left.sql} {op} {right.sql})", left, right)
+
+
+def equal(op: str, left: Value, right: Value, at: int) -> Value:
+    """Equality; of a value and null it is false, and inequality is true."""
+    indexed = left.indexed
+    left, right = _comparable(left, right, at)
+    sign = "=" if op == "==" else "!="
+    if op == "==" and indexed and isinstance(right.constant, str):
+        return made("bool", f"({_prefilter(left, [right.constant])}{left.sql} = {right.sql})", left, right)
+    text = f"({left.sql} {sign} {right.sql})"
+    return made("bool", text, left, right)
+
+
+def negate(value: Value) -> Value:
+    return made("bool", f"(NOT {value.sql})", value)
+
+
+def _prefilter(value: Value, texts: list[str], joiner: str = "All") -> str:
+    """A condition on a text index that every row with one of ``texts`` fulfils, with AND behind; or nothing."""
+    terms = [term.lower() for text in texts for term in _TERM.findall(text) if text.isascii()]
+    if not terms or not value.indexed or not all(text.isascii() for text in texts):
+        return ""
+    return f"hasAllTokens({value.sql}, [{', '.join(map(sql.quote, dict.fromkeys(terms)))}]) AND "
+
+
+def string_operation(op: str, left: Value, right: Value, at: int) -> Value:
+    """``has``, ``contains``, ``=~`` and the like; a name with ``!`` in front is the opposite."""
+    negated = (op[0] == "!" and op != "!~") or op.startswith("not")
+    base = {"!~": "=~", "notcontains": "contains", "notlike": "like"}.get(op, op.removeprefix("!"))
+    subject = to_string(left)
+    subject.indexed = left.indexed
+    found = _OPERATIONS[base](subject, to_string(right))
+    value = made("bool", found, left, right)
+    return negate(value) if negated or op == "!~" else value
+
+
+def _folded(value: Value) -> str:
+    if isinstance(value.constant, str):
+        return sql.quote(value.constant.lower())
+    return f"lower({value.sql})" if not isinstance(value.constant, str) else value.sql
+
+
+def _equal_fold(subject: Value, needle: Value) -> str:
+    text = needle.constant
+    if isinstance(text, str):
+        lower = "lowerUTF8" if not text.isascii() else "lower"
+        return f"({_prefilter(subject, [text])}{lower}({subject.sql}) = {sql.quote(text.lower())})"
+    return f"(lowerUTF8({subject.sql}) = lowerUTF8({needle.sql}))"
+
+
+def _contains(subject: Value, needle: Value) -> str:
+    text = needle.constant
+    if isinstance(text, str) and text.isascii():
+        return f"(positionCaseInsensitive({subject.sql}, {needle.sql}) > 0)"
+    return f"(positionCaseInsensitiveUTF8({subject.sql}, {needle.sql}) > 0)"
+
+
+def _contains_cs(subject: Value, needle: Value) -> str:
+    return f"(position({subject.sql}, {needle.sql}) > 0)"
+
+
+def _has(subject: Value, needle: Value) -> str:
+    return term_condition(subject, needle, fold=True)
+
+
+def _has_cs(subject: Value, needle: Value) -> str:
+    return term_condition(subject, needle, fold=False)
+
+
+def term_condition(
+    subject: Value, needle: Value, *, fold: bool, before: bool = True, after: bool = True
+) -> str:
+    """That the needle stands in the subject with no letter or digit before it and after it."""
+    text = needle.constant
+    flag = "(?i)" if fold else ""
+    if not isinstance(text, str):
+        inner = f"regexpQuoteMeta({needle.sql})"
+        start = f"if(match({needle.sql}, '^[a-zA-Z0-9]'), '(?:^|{_EDGE})', '')" if before else "''"
+        end = f"if(match({needle.sql}, '[a-zA-Z0-9]$'), '(?:$|{_EDGE})', '')" if after else "''"
+        return f"match({subject.sql}, concat('{flag}', {start}, {inner}, {end}))"
+    if not text:
+        return "true"
+    whole = before and after and _TERM.fullmatch(text) is not None
+    if whole and subject.indexed:
+        condition = f"hasAllTokens({subject.sql}, [{sql.quote(text.lower())}])"
+        return condition if fold else f"({condition} AND hasToken({subject.sql}, {sql.quote(text)}))"
+    if whole:
+        return f"hasToken{'CaseInsensitive' if fold else ''}({subject.sql}, {sql.quote(text)})"
+    pattern = flag + term_pattern(text, before=before, after=after)
+    guard = _prefilter(subject, [_inner_terms(text, before=before, after=after)])
+    return f"({guard}match({subject.sql}, {sql.quote(pattern)}))"
+
+
+def _inner_terms(text: str, *, before: bool, after: bool) -> str:
+    """The part of the text whose terms must be whole terms of the subject."""
+    if not before:
+        text = re.sub(r"^[A-Za-z0-9]+", "", text)
+    if not after:
+        text = re.sub(r"[A-Za-z0-9]+$", "", text)
+    return text
+
+
+def term_pattern(text: str, *, before: bool = True, after: bool = True) -> str:
+    """The regular expression of a text with its edges at edges of terms."""
+    start = f"(?:^|{_EDGE})" if before and re.match("[A-Za-z0-9]", text[0]) else ""
+    end = f"(?:$|{_EDGE})" if after and re.match("[A-Za-z0-9]", text[-1]) else ""
+    return start + quote_pattern(text) + end
+
+
+def quote_pattern(text: str) -> str:
+    return re.sub(r"([\\.+*?()|\[\]{}^$])", r"\\\1", text)
+
+
+def _hasprefix(subject: Value, needle: Value) -> str:
+    return term_condition(subject, needle, fold=True, after=False)
+
+
+def _hasprefix_cs(subject: Value, needle: Value) -> str:
+    return term_condition(subject, needle, fold=False, after=False)
+
+
+def _hassuffix(subject: Value, needle: Value) -> str:
+    return term_condition(subject, needle, fold=True, before=False)
+
+
+def _hassuffix_cs(subject: Value, needle: Value) -> str:
+    return term_condition(subject, needle, fold=False, before=False)
+
+
+def _startswith(subject: Value, needle: Value) -> str:
+    if isinstance(needle.constant, str) and needle.constant.isascii():
+        return f"startsWithCaseInsensitive({subject.sql}, {needle.sql})"
+    return f"startsWith(lowerUTF8({subject.sql}), lowerUTF8({needle.sql}))"
+
+
+def _endswith(subject: Value, needle: Value) -> str:
+    if isinstance(needle.constant, str) and needle.constant.isascii():
+        return f"endsWithCaseInsensitive({subject.sql}, {needle.sql})"
+    return f"endsWith(lowerUTF8({subject.sql}), lowerUTF8({needle.sql}))"
+
+
+def _like(subject: Value, needle: Value) -> str:
+    return f"({subject.sql} ILIKE {needle.sql})"
+
+
+def _matches(subject: Value, needle: Value) -> str:
+    return f"match({subject.sql}, {pattern(needle)})"
+
+
+_OPERATIONS: dict[str, Any] = {
+    "=~": _equal_fold,
+    "contains": _contains,
+    "contains_cs": _contains_cs,
+    "has": _has,
+    "has_cs": _has_cs,
+    "hasprefix": _hasprefix,
+    "hasprefix_cs": _hasprefix_cs,
+    "hassuffix": _hassuffix,
+    "hassuffix_cs": _hassuffix_cs,
+    "startswith": _startswith,
+    "startswith_cs": lambda subject, needle: f"startsWith({subject.sql}, {needle.sql})",
+    "endswith": _endswith,
+    "endswith_cs": lambda subject, needle: f"endsWith({subject.sql}, {needle.sql})",
+    "like": _like,
+    "likecs": lambda subject, needle: f"({subject.sql} LIKE {needle.sql})",
+    "matches regex": _matches,
+}
+
+_DOTLESS = re.compile(r"^\(\?[a-z]*-?s")
+
+
+def pattern(value: Value) -> str:
+    """A regular expression's SQL. ClickHouse lets a dot match line ends unless told otherwise."""
+    if isinstance(value.constant, str):
+        return sql.quote("(?-s)" + value.constant)
+    return f"concat('(?-s)', {value.sql})"
+
+
+def contains_any(op: str, of: Value, items: list[Value], at: int) -> Value:
+    """``has_any`` and ``has_all`` over a list."""
+    subject = to_string(of)
+    subject.indexed = of.indexed
+    constants = [item.constant for item in items if item.type != "dynamic" or item.is_constant]
+    texts = [text for text in (_text_of(value) for value in constants) if text]
+    others = [item for item in items if item.constant is UNKNOWN]
+    parts: list[str] = []
+    if op == "has_all":
+        parts = [term_condition(subject, constant("string", text), fold=True) for text in texts]
+    elif texts:
+        parts = [_any_term(subject, texts)]
+    for item in others:
+        if item.type == "dynamic":
+            each = "arrayAll" if op == "has_all" else "arrayExists"
+            inner = term_condition(subject, Value("string", "x"), fold=True)
+            parts.append(f"{each}(x -> {inner}, JSONExtract({item.sql}, 'Array(String)'))")
+        else:
+            parts.append(term_condition(subject, to_string(item), fold=True))
+    joined = (" AND " if op == "has_all" else " OR ").join(parts) or ("true" if op == "has_all" else "false")
+    return made("bool", f"({joined})", of, *items)
+
+
+def _text_of(value: Any) -> str:
+    return value if isinstance(value, str) else "" if value is None else str(value)
+
+
+def _any_term(subject: Value, texts: list[str]) -> str:
+    single = list(dict.fromkeys(text.lower() for text in texts if _TERM.fullmatch(text)))
+    complex_ = list(dict.fromkeys(text for text in texts if not _TERM.fullmatch(text)))
+    parts: list[str] = []
+    if single and subject.indexed:
+        parts.append(f"hasAnyTokens({subject.sql}, [{', '.join(map(sql.quote, single))}])")
+    elif single:
+        complex_ = [*single, *complex_]
+    for start in range(0, len(complex_), MAX_PATTERN):
+        some = complex_[start : start + MAX_PATTERN]
+        patterns = "|".join(term_pattern(text) for text in some)
+        condition = f"match({subject.sql}, {sql.quote('(?i)(?:' + patterns + ')')})"
+        if len(some) > 1 and all(text.isascii() for text in some):
+            needles = ", ".join(sql.quote(text) for text in some)
+            condition = f"(multiSearchAnyCaseInsensitive({subject.sql}, [{needles}]) AND {condition})"
+        parts.append(condition)
+    return " OR ".join(parts)

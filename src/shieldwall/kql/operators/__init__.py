@@ -1,0 +1,8 @@
+"""Tabular operators: each a function of the compiler, its input, its syntax and the names it may use."""
+
+from __future__ import annotations
+
+from shieldwall.kql.operators import aggregation, columns, joins, rows, sources  # noqa: F401
+from shieldwall.kql.operators.registry import OPERATORS, SOURCES
+
+__all__ = ["OPERATORS", "SOURCES"]

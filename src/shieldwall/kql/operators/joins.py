@@ -1,0 +1,151 @@
+"""join and lookup."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shieldwall.kql.errors import KqlError
+from shieldwall.kql.expressions import Binder
+from shieldwall.kql.operators.columns import Names
+from shieldwall.kql.operators.registry import operator
+from shieldwall.kql.relation import Column, Condition, Join, Relation, Select, over, passed
+from shieldwall.kql.scope import Environment, Row, unknown
+from shieldwall.kql.syntax import Binary, Expr, Member, Name, Operator
+from shieldwall.kql.types import NUMERIC, wider
+from shieldwall.kql.values import Value, convert, to_string
+
+if TYPE_CHECKING:
+    from shieldwall.kql.compiler import Compiler
+
+Pair = tuple[Value, Value]
+
+_SQL = {
+    "innerunique": "SEMI LEFT JOIN",
+    "inner": "INNER JOIN",
+    "leftouter": "LEFT JOIN",
+    "rightouter": "RIGHT JOIN",
+    "fullouter": "FULL JOIN",
+    "leftsemi": "SEMI LEFT JOIN",
+    "leftanti": "ANTI LEFT JOIN",
+    "rightsemi": "SEMI LEFT JOIN",
+    "rightanti": "ANTI LEFT JOIN",
+}
+_OTHER_NAMES = {
+    "anti": "leftanti",
+    "leftantisemi": "leftanti",
+    "rightantisemi": "rightanti",
+    "outer": "fullouter",
+}
+_SWAPPED = ("innerunique", "rightsemi", "rightanti")
+"""Kinds that ClickHouse reads the other way round: each row of the right side with any one of the left."""
+
+
+@operator("join")
+def join(compiler: Compiler, relation: Relation, node: Operator, env: Environment) -> Relation:
+    kind = node.parts.get("kind", "innerunique")
+    kind = _OTHER_NAMES.get(kind, kind)
+    if kind not in _SQL:
+        raise KqlError(f"'{kind}' is not a kind of join.", node.at)
+    right = compiler.pipeline(node.parts["right"], env)
+    return joined(compiler, relation, right, kind, node, env)
+
+
+@operator("lookup")
+def lookup(compiler: Compiler, relation: Relation, node: Operator, env: Environment) -> Relation:
+    kind = node.parts.get("kind", "leftouter")
+    if kind not in ("leftouter", "inner"):
+        raise KqlError(f"'{kind}' is not a kind of lookup.", node.at)
+    right = compiler.pipeline(node.parts["right"], env)
+    return joined(compiler, relation, right, kind, node, env, keys_once=True)
+
+
+def joined(
+    compiler: Compiler,
+    left: Relation,
+    right: Relation,
+    kind: str,
+    node: Operator,
+    env: Environment,
+    *,
+    keys_once: bool = False,
+) -> Relation:
+    """Both relations side by side; ``keys_once`` leaves the right side's keys out."""
+    one = _side(left, nullable=kind in ("rightouter", "fullouter"))
+    other = _side(right, nullable=kind in ("leftouter", "fullouter"))
+    swapped = kind in _SWAPPED
+    aliases = ("r", "l") if swapped else ("l", "r")
+    rows = {
+        "$left": Row(one.columns, aliases[0]),
+        "$right": Row(other.columns, aliases[1]),
+    }
+    binder = Binder(compiler, env, Row(sides=rows))
+    pairs: list[Pair] = []
+    for condition in node.parts["on"]:
+        _pairs(binder, condition, pairs)
+    names = Names()
+    columns: list[Column] = []
+    if kind not in ("rightsemi", "rightanti"):
+        columns += [passed(column, aliases[0], names.give(column.name)) for column in one.columns]
+    if kind not in ("leftsemi", "leftanti"):
+        keys = {dep.name for _, value in pairs for dep in value.deps} if keys_once else set()
+        for column in other.columns:
+            if column.name not in keys and not (column.name.startswith("$") and column.name in names.taken):
+                columns.append(passed(column, aliases[1], names.give(column.name)))
+    if not pairs:
+        raise KqlError("A join needs a condition that compares columns of both sides.", node.at)
+    conditions = [Condition(f"{a.sql} = {b.sql}", a.deps | b.deps) for a, b in map(_alike, pairs)]
+    if swapped:
+        return over(Join(columns, other, one, _SQL[kind], conditions))
+    return over(Join(columns, one, other, _SQL[kind], conditions))
+
+
+def _side(relation: Relation, *, nullable: bool) -> Select:
+    """An input of a join; with ``nullable``, what has no partner shows as null."""
+    select = over(relation)
+    select.order = []
+    if nullable:
+        for column in select.columns:
+            if column.type not in ("string", "dynamic"):
+                column.sql, column.plain = f"toNullable({column.sql})", False
+    return select
+
+
+def _pairs(binder: Binder, node: Expr, found: list[Pair]) -> None:
+    """The pairs of keys that a condition compares."""
+    if isinstance(node, Binary) and node.op == "and":
+        _pairs(binder, node.left, found)
+        _pairs(binder, node.right, found)
+        return
+    sides = binder.row.sides
+    if isinstance(node, Name):
+        left, right = sides["$left"].column(node.name), sides["$right"].column(node.name)
+        for value, row in ((left, sides["$left"]), (right, sides["$right"])):
+            if value is None:
+                raise unknown("column", node.name, row.names, node.at)
+        assert left is not None
+        assert right is not None
+        found.append((left, right))
+        return
+    if isinstance(node, Binary) and node.op == "==":
+        one, other = _sided(binder, node.left), _sided(binder, node.right)
+        if one and other and one[0] != other[0]:
+            found.append((one[1], other[1]) if one[0] == "$left" else (other[1], one[1]))
+            return
+    raise KqlError("A join compares columns by name or as $left.a == $right.b.", node.at)
+
+
+def _sided(binder: Binder, node: Expr) -> tuple[str, Value] | None:
+    if isinstance(node, Member) and isinstance(node.of, Name) and node.of.name in binder.row.sides:
+        return node.of.name, binder.bind(node)
+    return None
+
+
+def _alike(pair: Pair) -> Pair:
+    """Keys of one type, so that equal ones hash alike."""
+    left, right = pair
+    if left.type == right.type:
+        return (to_string(left), to_string(right)) if left.type == "dynamic" else pair
+    if left.type in NUMERIC and right.type in NUMERIC:
+        kind = wider(left.type, right.type)
+        return convert(left, kind), convert(right, kind)
+    return to_string(left), to_string(right)

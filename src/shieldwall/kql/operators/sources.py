@@ -1,0 +1,149 @@
+"""What a tabular expression begins with: datatable, print, range."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from shieldwall.kql import sql
+from shieldwall.kql.errors import KqlError
+from shieldwall.kql.expressions import Binder
+from shieldwall.kql.frame import stored_column, to_python, write
+from shieldwall.kql.operators.columns import Names, named_values
+from shieldwall.kql.operators.registry import operator, source
+from shieldwall.kql.relation import Column, Raw, Relation, Select, over
+from shieldwall.kql.scope import Environment
+from shieldwall.kql.syntax import Named, Operator
+from shieldwall.kql.values import Value, convert, from_ticks, ticks_of
+
+if TYPE_CHECKING:
+    from shieldwall.kql.compiler import Compiler
+
+
+def constant_rows(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[Any]]) -> Relation:
+    """Rows written into the statement. Values are as a Frame holds them."""
+    structure, data = write(columns, rows)
+    raw = Raw(
+        [Column(name, kind) for name, kind in columns],
+        f"format(JSONCompactEachRow, {sql.quote(structure)}, {sql.quote(data)})",
+    )
+    if not any(kind == "datetime" for _, kind in columns):
+        return raw
+    select = over(raw)
+    for column in select.columns:
+        if column.type == "datetime":
+            column.sql, column.plain = stored_column(column.type, column.name), False
+    return select
+
+
+@source("datatable")
+def datatable(compiler: Compiler, node: Operator, env: Environment) -> Relation:
+    from shieldwall.kql.compiler import type_named
+
+    columns = [(name, type_named(kind, node.at)) for name, kind in node.parts["columns"]]
+    values = node.parts["values"]
+    if not columns or len(values) % len(columns):
+        raise KqlError("The number of values is no multiple of the number of columns.", node.at, "SEM0030")
+    binder = Binder(compiler, env)
+    rows: list[list[Any]] = []
+    for start in range(0, len(values), len(columns)):
+        row: list[Any] = []
+        for (name, kind), item in zip(columns, values[start : start + len(columns)], strict=True):
+            value = binder.bind(item)
+            if not value.is_constant:
+                raise KqlError(f"The value of '{name}' is not constant.", item.at, "SEM0082")
+            row.append(to_python(kind, constant_as(value, kind)))
+        rows.append(row)
+    return constant_rows(columns, rows)
+
+
+def constant_as(value: Value, kind: str) -> Any:
+    """A constant as one of ``kind``; null if it stands for none."""
+    from shieldwall.kql.frame import dynamic_text
+    from shieldwall.kql.literals import json_value, parse_text
+    from shieldwall.kql.syntax import Literal
+
+    held = value.constant
+    if value.type == kind or held is None:
+        return "" if held is None and kind == "string" else held
+    if kind == "dynamic":
+        return dynamic_text(json_value(Literal(0, value.type, held)))
+    if kind == "string":
+        return str(json_value(Literal(0, value.type, held)))
+    if isinstance(held, str):
+        return parse_text(kind, held)
+    if kind in ("int", "long"):
+        return int(held)
+    if kind == "real":
+        return float(held)
+    if kind == "decimal":
+        return str(held)
+    if kind == "bool":
+        return bool(held)
+    return None
+
+
+@source("print")
+def print_(compiler: Compiler, node: Operator, env: Environment) -> Relation:
+    """One row of values, named ``print_0`` and so on where nothing else names them."""
+
+    def work(binder: Binder) -> list[tuple[str, Value, bool]]:
+        return [
+            (name, value, isinstance(item, Named))
+            for item in node.parts["items"]
+            for name, value in named_values(binder, item)
+        ]
+
+    select, values = compiler.bind_into(Select([], None), env, work)
+    names = Names({name for name, _, explicit in values if explicit})
+    select.columns = []
+    for place, (name, value, explicit) in enumerate(values):
+        if not explicit:
+            name = names.give(name or f"print_{place}")
+        select.columns.append(Column(name, value.type, value.sql, value.deps))
+    return select
+
+
+MOST_STEPS = 1_000_000
+
+
+@source("range")
+def range_(compiler: Compiler, node: Operator, env: Environment) -> Relation:
+    """Numbers, times or timespans from one to another."""
+    binder = Binder(compiler, env)
+    start, stop, step = (binder.bind(node.parts[part]) for part in ("from", "to", "step"))
+    kind = start.type
+    if kind == "dynamic":
+        start = convert(start, stop.type if stop.type != "dynamic" else "long")
+        kind = start.type
+    if kind == "datetime":
+        first, last, by = (
+            ticks_of(start.sql),
+            ticks_of(convert(stop, "datetime").sql),
+            convert(step, "timespan").sql,
+        )
+    elif kind == "timespan":
+        first, last, by = start.sql, convert(stop, "timespan").sql, convert(step, "timespan").sql
+    elif kind in ("int", "long", "real", "decimal"):
+        if kind in ("int", "long") and "real" in (stop.type, step.type):
+            kind = "real"
+        elif kind == "int" and "long" in (stop.type, step.type):
+            kind = "long"
+        first, last, by = start.sql, stop.sql, step.sql
+    else:
+        raise KqlError(f"A range of {kind} values is not possible.", node.at)
+    by = f"nullIf({by}, 0)"
+    amount = f"ifNull(least(greatest(floor(toFloat64({last} - {first}) / {by}) + 1, 0), {MOST_STEPS}), 0)"
+    item = f"numbers(toUInt64({amount}))"
+    value = f"({first} + toInt64(q.number) * {by})"
+    if kind == "datetime":
+        value = from_ticks(value)
+    elif kind in ("int", "long"):
+        value = f"toInt{32 if kind == 'int' else 64}({value})"
+    number = Column("number", "long")
+    return Select([Column(node.parts["name"], kind, value, frozenset((number,)))], Raw([number], item))
+
+
+@operator("as")
+def as_(compiler: Compiler, relation: Relation, node: Operator, env: Environment) -> Relation:
+    return relation

@@ -1,0 +1,181 @@
+"""A compiled query: statements to run in order, with Python's work between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from shieldwall.kql import sql
+from shieldwall.kql.engine import Engine
+from shieldwall.kql.errors import KqlError
+from shieldwall.kql.frame import Frame, from_json, read, read_expression, stored_column, write
+from shieldwall.kql.local import HIDDEN
+from shieldwall.kql.relation import Column, Local, Relation, Select, over
+from shieldwall.kql.values import Value, wire_text
+
+if TYPE_CHECKING:
+    from shieldwall.kql.compiler import Compiler
+    from shieldwall.kql.local import LocalWork
+
+STEP_ROWS = 1_000_000
+"""Rows that one input of Python's work may have."""
+
+
+@dataclass(slots=True)
+class Step:
+    """Python's work on the rows of statements; later statements read what it gives as the table ``name``."""
+
+    name: str
+    inputs: list[tuple[str, list[tuple[str, str]]]]
+    """The statement of each input, with its columns."""
+    columns: list[tuple[str, str]]
+    work: LocalWork
+
+    def run(self, engine: Engine, data: dict[str, str]) -> None:
+        frames = [read(columns, _bounded(engine.rows(text, data))) for text, columns in self.inputs]
+        rows = self.work(frames, [name for name, _ in self.columns])
+        _, data[self.name] = write(self.columns, rows)
+
+
+@dataclass(slots=True)
+class Plan:
+    """``columns`` are the result's names and Kusto types; ``sql`` gives its rows in the form of the wire."""
+
+    columns: list[tuple[str, str]]
+    sql: str
+    steps: list[Step] = field(default_factory=list)
+    chart: dict[str, Any] | None = None
+    """What ``render`` asks for, if it is there: kind and properties."""
+
+    def run(self, engine: Engine) -> Iterator[list[Any]]:
+        """Rows of the result: JSON values, a dynamic as JSON text (None for null)."""
+        data: dict[str, str] = {}
+        for step in self.steps:
+            step.run(engine, data)
+        return engine.rows(self.sql, data)
+
+    def frame(self, engine: Engine) -> Frame:
+        """The result with values as Python works on them; for plans made by `inner_plan`."""
+        return read(self.columns, self.run(engine))
+
+    def explain(self) -> str:
+        """All statements, with what happens between them."""
+        parts: list[str] = []
+        for step in self.steps:
+            for text, _ in step.inputs:
+                parts.append(text)
+            columns = ", ".join(f"{name} {kind}" for name, kind in step.columns)
+            parts.append(f"-- Python makes {step.name} of it: {columns}")
+        return "\n\n".join([*parts, self.sql])
+
+
+def planned(compiler: Compiler, relation: Relation) -> Plan:
+    """The plan of a query whose result is ``relation``."""
+    final, columns = _shown(relation, lambda kind, text: wire_text(Value(kind, text)))
+    return Plan(columns, *_statements(compiler, final), compiler.chart)
+
+
+def inner_plan(compiler: Compiler, relation: Relation) -> Plan:
+    """A plan for rows that the compiler itself wants to see."""
+    final, columns = _shown(relation, read_expression)
+    return Plan(columns, *_statements(compiler, final))
+
+
+def _shown(relation: Relation, expression: Any) -> tuple[Select, list[tuple[str, str]]]:
+    final = over(relation)
+    final.columns = [column for column in final.columns if not column.name.startswith(HIDDEN)]
+    for column in final.columns:
+        column.sql = expression(column.type, column.sql)
+        column.plain = False
+    return final, [(column.name, column.type) for column in final.columns]
+
+
+def _statements(compiler: Compiler, final: Select) -> tuple[str, list[Step]]:
+    final.require(final.columns)
+    steps: list[Step] = []
+    done: list[Local] = []
+    for local in compiler.locals:
+        if local.uses:
+            steps.append(_step(compiler, local, done))
+            done.append(local)
+    return _statement(compiler, final, done), steps
+
+
+def _step(compiler: Compiler, local: Local, done: Sequence[Local]) -> Step:
+    inputs: list[tuple[str, list[tuple[str, str]]]] = []
+    for relation in local.over:
+        read_columns = [column for column in all_columns(relation) if column in relation.needed]
+        final = Select(
+            [
+                Column(column.name, column.type, read_expression(column.type, sql.ref(column.name)))
+                for column in read_columns
+            ],
+            relation,
+        )
+        final.needed = set(final.columns)
+        if isinstance(relation, Select) and relation.order:
+            final.order = []
+        inputs.append(
+            (_statement(compiler, final, done), [(column.name, column.type) for column in read_columns])
+        )
+    columns = [(column.name, column.type) for column in local.columns if column in local.needed]
+    if not columns:
+        columns = [(local.columns[0].name, local.columns[0].type)]
+    return Step(local.name, inputs, columns, local.work)
+
+
+def all_columns(relation: Relation) -> list[Column]:
+    return [*relation.columns, *(relation.hidden if isinstance(relation, Select) else ())]
+
+
+def _statement(compiler: Compiler, final: Select, done: Sequence[Local]) -> str:
+    """The text of a SELECT with what it reads in front of it."""
+    body = final.text()
+    tables: list[str] = []
+    shared = {item.name: item for item in compiler.shared}
+    texts = [body]
+    seen: dict[str, str] = {}
+    # Those that a text names; what they name in turn comes before them.
+    pending = [name for name in shared if f"{name} " in body]
+    while pending:
+        name = pending.pop()
+        if name in seen:
+            continue
+        text = shared[name].over.text(1)
+        seen[name] = text
+        texts.append(text)
+        pending += [other for other in shared if f"{other} " in text]
+    for local in done:
+        if any(f"{local.name} " in text for text in texts):
+            tables.append(_step_table(local))
+    for item in compiler.shared:
+        if item.name in seen:
+            tables.append(f"{item.name} AS MATERIALIZED (\n{seen[item.name]}\n)")
+    return (f"WITH {', '.join(tables)}\n" if tables else "") + body
+
+
+def _step_table(local: Local) -> str:
+    columns = [(column.name, column.type) for column in local.columns if column in local.needed]
+    if not columns:
+        columns = [(local.columns[0].name, local.columns[0].type)]
+    structure, _ = write(columns, ())
+    shown = ", ".join(f"{stored_column(kind, name)} AS {sql.name(name)}" for name, kind in columns)
+    return (
+        f"{local.name} AS (SELECT {shown} FROM "
+        f"format(JSONCompactEachRow, {sql.quote(structure)}, {{{local.name}:String}}))"
+    )
+
+
+def _bounded(rows: Iterator[list[Any]]) -> Iterator[list[Any]]:
+    for number, row in enumerate(rows):
+        if number >= STEP_ROWS:
+            raise KqlError(
+                "Query stopped due to excessive resource consumption.", code="E_QUERY_RESULT_SET_TOO_LARGE"
+            )
+        yield row
+
+
+def wire_value(kind: str, value: Any) -> Any:
+    """A value of a row that `Plan.run` gives, with a dynamic as what its JSON stands for."""
+    return from_json(kind, value) if kind == "dynamic" else value

@@ -1,0 +1,299 @@
+"""Typed scalar values: SQL with a Kusto type, and conversions between the types."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from shieldwall.kql import sql
+from shieldwall.kql.errors import KqlError
+from shieldwall.kql.relation import Column
+
+
+class _Unknown:
+    def __repr__(self) -> str:
+        return "UNKNOWN"
+
+
+UNKNOWN = _Unknown()
+"""What ``constant`` is of a value that differs from row to row."""
+NO_COLUMNS: frozenset[Column] = frozenset()
+
+
+@dataclass(slots=True)
+class Value:
+    """SQL of a Kusto type. A string or dynamic is never NULL in it; an empty dynamic is null."""
+
+    type: str
+    sql: str
+    deps: frozenset[Column] = NO_COLUMNS
+    constant: Any = UNKNOWN
+    name: str = ""
+    """What a column made of it is called when nothing else says."""
+    indexed: bool = False
+    aggregate: bool = False
+    window: bool = False
+    json: str = ""
+    """For a dynamic: SQL of unchecked JSON text that its members may be read from directly."""
+    path: tuple[str, ...] = ()
+    """For a dynamic: where in ``json`` it lies, as arguments of the JSON functions."""
+    where: str = ""
+    """For a bool: SQL that may stand for it where null counts as false."""
+    parts: tuple[Value, ...] = ()
+    """The values of a call that gives several columns."""
+
+    @property
+    def condition(self) -> str:
+        return self.where or self.sql
+
+    @property
+    def is_column(self) -> bool:
+        """Whether it is just a column."""
+        return len(self.deps) == 1 and self.sql.endswith("`") and "(" not in self.sql.split("`")[0]
+
+    def sortable(self) -> Value:
+        """A dynamic as what it sorts by."""
+        return to_string(self)
+
+    @property
+    def is_constant(self) -> bool:
+        return self.constant is not UNKNOWN
+
+    @property
+    def is_null(self) -> bool:
+        return self.constant is None
+
+
+def constant(kind: str, value: Any) -> Value:
+    return Value(kind, sql.literal(kind, value), NO_COLUMNS, value)
+
+
+def made(kind: str, text: str, *of: Value, **more: Any) -> Value:
+    """A value computed from others."""
+    deps = of[0].deps if len(of) == 1 else frozenset().union(*(value.deps for value in of))
+    return Value(
+        kind,
+        text,
+        deps,
+        aggregate=any(value.aggregate for value in of),
+        window=any(value.window for value in of),
+        **more,
+    )
+
+
+def to_string(value: Value) -> Value:
+    """As ``tostring`` writes it; empty for null."""
+    kind = value.type
+    if kind == "string":
+        return value
+    if kind == "dynamic":
+        if value.path:
+            return made("string", f"JSONExtractString({', '.join((value.json, *value.path))})", value)
+        return made("string", f"JSONExtractString({value.sql})", value)
+    if value.is_null:
+        return constant("string", "")
+    if kind == "datetime":
+        text = f"concat(replaceOne(toString({value.sql}), ' ', 'T'), 'Z')"
+    elif kind == "timespan":
+        text = timespan_text(value.sql)
+    elif kind == "bool":
+        text = f"if({value.sql}, 'True', 'False')"
+        return made("string", f"if(isNull({value.sql}), '', {text})", value)
+    elif kind == "real":
+        text = real_text(value.sql)
+    else:
+        text = f"toString({value.sql})"
+    if value.is_constant and kind in ("int", "long"):
+        return constant("string", str(value.constant))
+    return made("string", f"ifNull({text}, '')", value)
+
+
+def real_text(text: str) -> str:
+    """A real as Kusto writes it: whole numbers with ``.0``."""
+    plain = f"toString({text})"
+    return (
+        f"multiIf(isNaN({text}), 'NaN', isInfinite({text}), if({text} > 0, 'Infinity', '-Infinity'), "
+        f"match({plain}, '[.eE]'), {plain}, concat({plain}, '.0'))"
+    )
+
+
+def timespan_text(text: str) -> str:
+    """``[-][d.]hh:mm:ss[.fffffff]`` of ticks."""
+    ticks = f"abs({text})"
+    day = f"if({ticks} >= 864000000000, concat(toString(intDiv({ticks}, 864000000000)), '.'), '')"
+
+    def part(size: int, modulus: int) -> str:
+        return f"leftPad(toString(intDiv({ticks}, {size}) % {modulus}), 2, '0')"
+
+    fraction = f"if({ticks} % 10000000 != 0, concat('.', leftPad(toString({ticks} % 10000000), 7, '0')), '')"
+    return (
+        f"concat(if({text} < 0, '-', ''), {day}, {part(36_000_000_000, 24)}, ':', "
+        f"{part(600_000_000, 60)}, ':', {part(10_000_000, 60)}, {fraction})"
+    )
+
+
+def to_json(value: Value) -> str:
+    """SQL of the JSON text of a value, ``null`` for null."""
+    kind = value.type
+    if kind == "dynamic":
+        text = to_dynamic(value).sql
+        return text if value.is_constant and value.constant else f"if({text} = '', 'null', {text})"
+    if value.is_null:
+        return "'null'"
+    if kind in ("string", "guid"):
+        inner = value.sql if kind == "string" else f"toString({value.sql})"
+        return f"toJSONString({inner})" if kind == "string" else f"ifNull(toJSONString({inner}), 'null')"
+    if kind == "bool":
+        return f"multiIf(isNull({value.sql}), 'null', {value.sql}, 'true', 'false')"
+    if kind in ("datetime", "timespan"):
+        return f"if(isNull({value.sql}), 'null', concat('\"', {to_string(value).sql}, '\"'))"
+    if kind == "real":
+        return (
+            f"multiIf(isNull({value.sql}), 'null', isNaN({value.sql}), '\"NaN\"', isInfinite({value.sql}), "
+            f"if({value.sql} > 0, '\"Infinity\"', '\"-Infinity\"'), assumeNotNull({real_text(value.sql)}))"
+        )
+    return f"ifNull(toString({value.sql}), 'null')"
+
+
+def to_dynamic(value: Value) -> Value:
+    """Any value as a dynamic."""
+    if value.type == "dynamic":
+        return value
+    if value.is_null:
+        return constant("dynamic", None)
+    text = to_json(value)
+    return made("dynamic", text if value.type == "string" else f"if({text} = 'null', '', {text})", value)
+
+
+def member(value: Value, index: str) -> Value:
+    """A member of a dynamic by SQL of its key or of its position, from 1, or negative from the end."""
+    json, path = (value.json, (*value.path, index)) if value.json else (value.sql, (index,))
+    raw = f"JSONExtractRaw({', '.join((json, *path))})"
+    return made("dynamic", f"if({raw} = 'null', '', {raw})", value, json=json, path=path)
+
+
+def _from_text(kind: str, text: str) -> str:
+    """SQL that reads a value of ``kind`` from SQL of text; NULL when it is none."""
+    if kind == "bool":
+        return (
+            f"multiIf(lower({text}) IN ('true', '1'), true, lower({text}) IN ('false', '0'), false, "
+            f"if(toInt64OrNull({text}) IS NULL, NULL, toInt64OrNull({text}) != 0))"
+        )
+    if kind in ("int", "long"):
+        to = "toInt32" if kind == "int" else "toInt64"
+        hexadecimal = f"if(match({text}, '^0[xX][0-9a-fA-F]{{1,16}}$'), reinterpretAsInt64(reverse(unhex(substring({text}, 3)))), NULL)"
+        return f"coalesce({to}OrNull(trimBoth({text})), {hexadecimal})"
+    if kind == "real":
+        return f"toFloat64OrNull(trimBoth({text}))"
+    if kind == "decimal":
+        return f"toDecimal128OrNull({text}, 17)"
+    if kind == "guid":
+        return f"toUUIDOrNull(trim(BOTH '{{}}' FROM {text}))"
+    if kind == "datetime":
+        return f"parseDateTime64BestEffortOrNull({text}, 7, 'UTC')"
+    return timespan_from_text(text)
+
+
+def timespan_from_text(text: str) -> str:
+    """SQL that reads ticks from ``[-][d.]hh:mm[:ss[.fffffff]]`` or from ``5d``-like text."""
+    groups = f"extractGroups({text}, '^\\\\s*(-)?(?:(\\\\d+)\\\\.)?(\\\\d{{1,2}}):(\\\\d{{1,2}})(?::(\\\\d{{1,2}})(?:\\\\.(\\\\d{{1,7}}))?)?\\\\s*$')"
+    short = f"extractGroups({text}, '^\\\\s*(-?[0-9.]+)\\\\s*(d|h|m|s|ms|tick)?\\\\s*$')"
+    clock = (
+        f"(if({groups}[1] = '-', -1, 1) * (toInt64OrZero({groups}[2]) * 864000000000 + "
+        f"toInt64OrZero({groups}[3]) * 36000000000 + toInt64OrZero({groups}[4]) * 600000000 + "
+        f"toInt64OrZero({groups}[5]) * 10000000 + toInt64OrZero(rightPad({groups}[6], 7, '0'))))"
+    )
+    unit = (
+        f"transform({short}[2], ['d', 'h', 'm', 's', 'ms', 'tick'], "
+        "[864000000000, 36000000000, 600000000, 10000000, 10000, 1], 864000000000)"
+    )
+    return (
+        f"multiIf(notEmpty({groups}), {clock}, notEmpty({short}), "
+        f"toInt64(round(toFloat64OrNull({short}[1]) * {unit})), NULL)"
+    )
+
+
+def convert(value: Value, kind: str, at: int = 0) -> Value:
+    """As ``toint``, ``tostring`` and their like convert: NULL where it cannot be."""
+    have = value.type
+    if have == kind:
+        return value
+    if kind == "string":
+        return to_string(value)
+    if kind == "dynamic":
+        return to_dynamic(value)
+    if value.is_null:
+        return constant(kind, None)
+    if have == "dynamic":
+        text = to_string(value).sql
+        if kind in ("int", "long"):
+            to = "toInt32" if kind == "int" else "toInt64"
+            return made(kind, f"coalesce({to}OrNull({text}), {to}(trunc(toFloat64OrNull({text}))))", value)
+        return made(kind, _from_text(kind, text), value)
+    if have == "string":
+        return made(kind, _from_text(kind, value.sql), value)
+    text = value.sql
+    numeric = ("int", "long", "real", "decimal", "bool")
+    if kind in ("int", "long") and have in numeric:
+        to = "Int32" if kind == "int" else "Int64"
+        if have in ("real", "decimal"):
+            return made(kind, f"accurateCastOrNull(trunc({text}), '{to}')", value)
+        if kind == "long":
+            return Value(
+                kind,
+                text if have == "int" else f"toInt64({text})",
+                value.deps,
+                value.constant if have == "int" else UNKNOWN,
+                aggregate=value.aggregate,
+                window=value.window,
+            )
+        return made(kind, f"accurateCastOrNull({text}, 'Int32')", value)
+    if kind == "real" and have in numeric:
+        return made(kind, f"toFloat64({text})", value)
+    if kind == "real" and have in ("timespan",):
+        return made(kind, f"toFloat64({text})", value)
+    if kind == "decimal" and have in numeric:
+        return made(kind, f"toDecimal128({text}, 17)", value)
+    if kind == "bool" and have in numeric:
+        return made(kind, f"({text} != 0)", value)
+    if kind == "long" and have == "timespan":
+        return made(kind, text, value)
+    if kind in ("long", "real") and have == "datetime":
+        return made(kind, f"({ticks_of(text)} + {EPOCH_TICKS})", value)
+    if kind == "timespan" and have in numeric:
+        if have in ("real", "decimal"):
+            return made(kind, f"toInt64(round({text} * 864000000000))", value)
+        return made(kind, f"toInt64({text})", value)
+    if kind == "datetime" and have in ("int", "long"):
+        return made(kind, from_ticks(f"({text} - {EPOCH_TICKS})"), value)
+    raise KqlError(f"A {have} cannot become a {kind}.", at)
+
+
+def wire_text(value: Value) -> str:
+    """SQL of a value as results show it: a datetime as ISO 8601, a timespan as clock, a dynamic as JSON text."""
+    kind, text = value.type, value.sql
+    if kind == "datetime":
+        return f"concat(replaceOne(toString({text}), ' ', 'T'), 'Z')"
+    if kind == "timespan":
+        return timespan_text(text)
+    if kind == "bool":
+        return f"CAST({text} AS Nullable(Bool))"
+    if kind in ("guid", "decimal"):
+        return f"toString({text})"
+    if kind == "dynamic":
+        return f"nullIf({text}, '')"
+    return text
+
+
+EPOCH_TICKS = 621355968000000000
+"""Ticks from year 1 to 1970."""
+
+
+def ticks_of(text: str) -> str:
+    """Ticks since 1970 of SQL of a datetime."""
+    return f"reinterpretAsInt64({text})"
+
+
+def from_ticks(text: str) -> str:
+    """The datetime that lies SQL of ticks after 1970."""
+    return f"reinterpret(toInt64({text}), 'DateTime64(7, \\'UTC\\')')"
