@@ -18,6 +18,10 @@ from shieldwall.state.engine import Base, Database
 from shieldwall.telemetry.store import TelemetryStore
 from shieldwall.times import now
 
+# Far from UTC, so that a time that is taken for local anywhere makes a test fail.
+os.environ["TZ"] = "America/New_York"
+time.tzset()
+
 TENANT = "11111111-1111-4111-8111-111111111111"
 OTHER_TENANT = "22222222-2222-4222-8222-222222222222"
 

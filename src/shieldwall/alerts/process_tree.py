@@ -177,7 +177,7 @@ class _Reader:
                 {"device": self._device_id, **_naive(values)},
             )
             for row in rows:
-                started = _aware(row["InitiatingProcessCreationTime"])
+                started = row["InitiatingProcessCreationTime"]
                 for node in nodes:
                     if node.is_process(row["InitiatingProcessId"], started):
                         if len(node.events) < EVENTS_LIMIT:
@@ -195,7 +195,7 @@ class _Reader:
 def _created(row: Mapping[str, Any]) -> ProcessNode:
     return ProcessNode(
         row["ProcessId"],
-        _known(row["ProcessCreationTime"]),
+        row["ProcessCreationTime"],
         row["FileName"],
         row["FolderPath"],
         row["ProcessCommandLine"],
@@ -208,7 +208,7 @@ def _created(row: Mapping[str, Any]) -> ProcessNode:
 def _actor(row: Mapping[str, Any]) -> ProcessNode:
     return ProcessNode(
         row["InitiatingProcessId"],
-        _known(row["InitiatingProcessCreationTime"]),
+        row["InitiatingProcessCreationTime"],
         row["InitiatingProcessFileName"],
         row["InitiatingProcessFolderPath"],
         row["InitiatingProcessCommandLine"],
@@ -219,15 +219,7 @@ def _actor(row: Mapping[str, Any]) -> ProcessNode:
 
 
 def _identity(process_id: int | None, started: datetime | None) -> Identity | None:
-    return (process_id, _known(started)) if process_id and started else None
-
-
-def _known(value: datetime) -> datetime:
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
-
-
-def _aware(value: datetime | None) -> datetime | None:
-    return None if value is None else _known(value)
+    return (process_id, started) if process_id and started else None
 
 
 def _naive(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from shieldwall.api import (
     machine_actions,
     machines,
     oauth,
+    rejects,
     stories,
 )
 from shieldwall.api.access import requires
@@ -31,7 +32,7 @@ from shieldwall.errors import ApiError
 if TYPE_CHECKING:
     from shieldwall.services import Services
 
-MODULES = (alerts, stories, machines, machine_actions, indicators, incidents, downloads, docs, oauth)
+MODULES = (alerts, stories, machines, machine_actions, indicators, incidents, rejects, downloads, docs, oauth)
 
 _STATUS_CODES = {404: "NotFound", 413: "RequestEntityTooLarge"}
 _SETS = ("Alerts", "Machines", "MachineActions", "Indicators", "Incidents")

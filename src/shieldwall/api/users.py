@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from shieldwall.alerts.models import Alert, Evidence
@@ -66,4 +66,4 @@ def user(store: TelemetryStore, row: Alert, who: Account) -> Entity:
 
 def _whole_seconds(value: datetime) -> str:
     """Clients read the times of users without a fraction."""
-    return to_text((value if value.tzinfo else value.replace(tzinfo=UTC)).replace(microsecond=0))
+    return to_text(value.replace(microsecond=0))

@@ -9,6 +9,7 @@ from shieldwall.cli.demo import demo
 from shieldwall.cli.device import device_commands
 from shieldwall.cli.incident import incident_commands
 from shieldwall.cli.keys import keys_commands
+from shieldwall.cli.rejects import rejects_commands
 from shieldwall.cli.run import run, serve
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ app.add_typer(tenant_commands, name="tenant")
 app.add_typer(keys_commands, name="keys")
 app.add_typer(device_commands, name="device")
 app.add_typer(incident_commands, name="incident")
+app.add_typer(rejects_commands, name="rejects")
 
 if __name__ == "__main__":
     app()

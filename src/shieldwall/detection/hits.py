@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from shieldwall.detection.columns import MATCHED_TABLES, Compared, selected
@@ -50,9 +49,8 @@ def find_hits(
         f"WHERE {where} AND ({conditions}) ORDER BY Timestamp LIMIT {HITS_LIMIT}"
     )
     for row in rows:
-        found = {key: _aware(value) for key, value in row.items()}
-        candidates = tuple((item, values) for item in comparisons if (values := _values(item, found)))
-        yield Hit(table, found["TenantId"], found, candidates)
+        candidates = tuple((item, values) for item in comparisons if (values := _values(item, row)))
+        yield Hit(table, row["TenantId"], row, candidates)
 
 
 def key(kind: str, value: str) -> str:
@@ -101,7 +99,3 @@ def _values(item: Compared, row: Mapping[str, Any]) -> tuple[Value, ...]:
         for prefix in prefixes
         for pair in (("Url", prefix), ("DomainName", prefix), ("IpAddress", prefix))
     )
-
-
-def _aware(value: Any) -> Any:
-    return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value

@@ -22,12 +22,15 @@ class DeadLetter:
     text: str
 
 
-def list_rejects(store: TelemetryStore, tenant_id: str, most: int = 100) -> list[DeadLetter]:
-    """The tenant's newest rejected lines."""
+def list_rejects(
+    store: TelemetryStore, tenant_id: str, most: int = 100, device_id: str = ""
+) -> list[DeadLetter]:
+    """The tenant's newest rejected lines, of one device or of all."""
     rows = store.system_query(
         "SELECT IngestionTime, DeviceId, Stream, Sequence, Line, Reason, Text "
         f"FROM {DATABASE}.{REJECTS} WHERE TenantId = {{tenant:String}} "
+        "AND ({device:String} = '' OR DeviceId = {device:String}) "
         "ORDER BY IngestionTime DESC, Sequence DESC, Line LIMIT {most:UInt32}",
-        {"tenant": tenant_id, "most": most},
+        {"tenant": tenant_id, "device": device_id, "most": most},
     )
     return [DeadLetter(*row.values()) for row in rows]

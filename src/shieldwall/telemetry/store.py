@@ -27,6 +27,8 @@ QUERY_SECONDS = 200
 RESULT_ROWS = 100_000
 CHECKED_QUERIES = 512
 """Texts of queries that are remembered as checked."""
+TIMES = "aware"
+"""Times come with their zone: one without would be taken for the machine's own, which need not be UTC."""
 
 _EMBEDDED_OPTIONS = {
     "mark_cache_size": 64 << 20,
@@ -208,6 +210,8 @@ def _client(settings: Settings) -> Client:
         "max_threads": settings.telemetry_threads,
         "max_memory_usage": settings.telemetry_memory // 2,
         "date_time_input_format": "best_effort",
+        # Whatever zone the machine is in.
+        "session_timezone": "UTC",
     }
     if settings.clickhouse_url:
         url = urlsplit(settings.clickhouse_url)
@@ -218,11 +222,16 @@ def _client(settings: Settings) -> Client:
             password=unquote(url.password or ""),
             secure=url.scheme in ("clickhouses", "https"),
             settings=common,
+            tz_mode=TIMES,
         )
     else:
         options = {**_EMBEDDED_OPTIONS, "max_server_memory_usage": settings.telemetry_memory}
         client = clickhouse_connect.get_client(
-            interface="chdb", path=str(settings.data / "telemetry"), settings=common, chdb_options=options
+            interface="chdb",
+            path=str(settings.data / "telemetry"),
+            settings=common,
+            chdb_options=options,
+            tz_mode=TIMES,
         )
     client.command(f"CREATE DATABASE IF NOT EXISTS {ddl.DATABASE}")
     client.database = ddl.DATABASE
