@@ -3,8 +3,8 @@
 ``scalars/*.yaml`` map an expression to its value as JSON (null, numbers, texts, arrays, bags), or to
 ``{type: T, value: V}`` where the type is worth a check, or to ``{error: part of the message}``.
 
-``queries/*.yaml`` hold lists of ``{query, columns, rows}``: columns as ``name`` or ``name:type``; rows in any order
-unless ``ordered: true``. Instead, ``error`` may hold a part of the message.
+``queries/*.yaml`` hold lists of ``{query, columns, rows}``: columns as ``name`` or ``name:type``; rows in any
+order unless ``ordered: true``. Instead, ``error`` may hold a part of the message.
 """
 
 from __future__ import annotations

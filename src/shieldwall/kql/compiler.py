@@ -1,4 +1,4 @@
-"""From a query to a plan: statements and tabular expressions. Operators are in `operators`, one function each."""
+"""From a query to a plan: statements and tabular expressions. Operators are in `operators`."""
 
 from __future__ import annotations
 
@@ -379,7 +379,7 @@ class Compiler:
         aggregates: bool = False,
         inline: bool = False,
     ) -> tuple[Select, T]:
-        """Bind expressions that go into a SELECT over ``relation``: into that itself where it is one, and open.
+        """Bind expressions that go into a SELECT over ``relation``: into itself where it is one, and open.
 
         With ``inline``, also where they name columns that it computes. ``work`` may run several times.
         """

@@ -53,7 +53,8 @@ _PATTERN = re.compile(
   | (?P<timespan>\d+(?:\.\d+)?(?:{_DURATION})\b)
   | (?P<number>0[xX][0-9a-fA-F]+|\d+\.\d+(?:[eE][+-]?\d+)?|\d+[eE][+-]?\d+|\d+\.(?![.\w])|\d+(?![A-Za-z_0-9]))
   | (?P<name>(?:in~|[A-Za-z_$][\w$]*|\d+[A-Za-z_]\w*))
-  | (?P<op>!(?:{_NEGATED})\b~?|==|!=|<>|<=|>=|=~|!~|=>|\.\.|-\[|\]->|<-\[|\]-|-->|<--|--|[|,;:.()\[\]{{}}=<>+\-*/%@?!~])
+  | (?P<op>!(?:{_NEGATED})\b~?|==|!=|<>|<=|>=|=~|!~|=>|\.\.|-\[|\]->|<-\[|\]-|-->|<--|--
+      |[|,;:.()\[\]{{}}=<>+\-*/%@?!~])
     """,
     re.VERBOSE,
 )
@@ -86,7 +87,8 @@ def duration(text: str) -> int:
     found = _SPLIT.fullmatch(text)
     assert found
     unit = _UNIT.fullmatch(found[2])
-    assert unit and unit.lastgroup
+    assert unit
+    assert unit.lastgroup
     number, ticks = found[1], TICKS[unit.lastgroup]
     return int(number) * ticks if "." not in number else round(float(number) * ticks)
 

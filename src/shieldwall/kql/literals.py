@@ -25,8 +25,9 @@ _ISO = re.compile(
     r"\s*(Z|[+-]\d{2}:?\d{2})?"
 )
 _OTHER_DATES = (
-    "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %H:%M", "%m/%d/%Y", "%Y/%m/%d %H:%M:%S", "%Y/%m/%d",
-    "%Y%m%d", "%a, %d %b %Y %H:%M:%S GMT", "%d %b %Y %H:%M:%S", "%d %b %y %H:%M:%S", "%a %b %d %H:%M:%S %Y",
+    "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %H:%M", "%m/%d/%Y", "%Y/%m/%d %H:%M:%S",
+    "%Y/%m/%d", "%Y%m%d", "%a, %d %b %Y %H:%M:%S GMT",
+    "%d %b %Y %H:%M:%S", "%d %b %y %H:%M:%S", "%a %b %d %H:%M:%S %Y",
     "%A, %d %b %y %H:%M:%S UTC", "%B %d, %Y", "%d %B %Y", "%d %b %Y", "%b %d, %Y",
 )  # fmt: skip
 

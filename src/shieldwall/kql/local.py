@@ -122,7 +122,7 @@ def local(compiler: Compiler, inputs: list[Relation], columns: list[Column], wor
     """A relation whose rows Python makes of its inputs' rows.
 
     ``work`` takes a Frame an input and the names of the wanted columns, and gives rows of those. A column's
-    ``deps`` are the columns of inputs that it is made of; mark those that are always read with ``require_all``.
+    ``deps`` are the columns of inputs that it is made of.
     """
     found = Local(columns, f"step_{len(compiler.locals) + 1}", inputs, work)
     compiler.locals.append(found)

@@ -76,8 +76,6 @@ def _as_number(value: Value) -> Value:
 
 def _numeric(op: str, left: Value, right: Value) -> Value:
     kind = wider(left.type, right.type)
-    if left.type == right.type == "int":
-        kind = "long" if op in "+-*" and (left.is_constant or right.is_constant) and False else "int"
     whole = kind in ("int", "long")
     a, b = left.constant, right.constant
     if whole and isinstance(a, int) and isinstance(b, int) and op in "+-*":
@@ -162,7 +160,7 @@ def negate(value: Value) -> Value:
 
 
 def _prefilter(value: Value, texts: list[str], joiner: str = "All") -> str:
-    """A condition on a text index that every row with one of ``texts`` fulfils, with AND behind; or nothing."""
+    """A condition on a text index that rows with one of ``texts`` fulfil, with AND behind; or nothing."""
     terms = [term.lower() for text in texts for term in _TERM.findall(text) if text.isascii()]
     if not terms or not value.indexed or not all(text.isascii() for text in texts):
         return ""

@@ -73,7 +73,7 @@ def _where(parser: Parser) -> Parts:
 def _items(parser: Parser) -> Parts:
     if _ended(parser):
         return {"items": []}
-    return {"items": parser.list()}
+    return {"items": parser.items()}
 
 
 def _ended(parser: Parser) -> bool:
@@ -112,8 +112,8 @@ def _summarize(parser: Parser) -> Parts:
     _options(parser)
     aggregates: list[Expr] = []
     if not parser.at("by") and not _ended(parser):
-        aggregates = parser.list()
-    by = parser.list() if parser.accept("by") else []
+        aggregates = parser.items()
+    by = parser.items() if parser.accept("by") else []
     return {"aggregates": aggregates, "by": by}
 
 
@@ -205,7 +205,7 @@ def _join(parser: Parser) -> Parts:
     if parser.accept("where"):
         return options | {"right": right, "on": [parser.expression()]}
     parser.expect("on")
-    return options | {"right": right, "on": parser.list()}
+    return options | {"right": right, "on": parser.items()}
 
 
 def _union(parser: Parser) -> Parts:
@@ -322,7 +322,7 @@ def _make_series(parser: Parser) -> Parts:
         for word in ("from", "to", "step"):
             if parser.accept(word):
                 parts[word] = parser.expression()
-    parts["by"] = parser.list() if parser.accept("by") else []
+    parts["by"] = parser.items() if parser.accept("by") else []
     return options | parts
 
 
@@ -389,7 +389,7 @@ def _fork(parser: Parser) -> Parts:
 
 def _facet(parser: Parser) -> Parts:
     parser.expect("by")
-    by = parser.list()
+    by = parser.items()
     body: list[Operator] = []
     if parser.accept("with"):
         if parser.accept("("):
@@ -526,7 +526,7 @@ def _find(parser: Parser) -> Parts:
 
 
 def _print(parser: Parser) -> Parts:
-    return {"items": parser.list()}
+    return {"items": parser.items()}
 
 
 def _reduce(parser: Parser) -> Parts:
@@ -549,7 +549,7 @@ def _scan(parser: Parser) -> Parts:
         word = parser.advance().text
         if word == "partition":
             parser.expect("by")
-            parts["partition"] = parser.list()
+            parts["partition"] = parser.items()
         elif word == "order":
             parser.expect("by")
             parts["order"] = _ordering(parser)
@@ -571,7 +571,7 @@ def _scan(parser: Parser) -> Parts:
         step["condition"] = parser.expression()
         step["assign"] = []
         if parser.accept("=>"):
-            step["assign"] = parser.list()
+            step["assign"] = parser.items()
         parser.expect(";")
         steps.append(step)
     parser.expect(")")

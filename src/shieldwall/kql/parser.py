@@ -331,7 +331,7 @@ class Parser:
         found = self.pipeline_or_expression()
         return Query(at, found) if isinstance(found, Pipeline) else found
 
-    def list(self) -> list[Expr]:
+    def items(self) -> list[Expr]:
         """Expressions, named or not, between commas."""
         found = [self.named_expression()]
         while self.accept(","):

@@ -35,7 +35,8 @@ class SortKey:
     nulls_first: bool
 
     def text(self) -> str:
-        return f"{self.sql} {'DESC' if self.descending else 'ASC'} NULLS {'FIRST' if self.nulls_first else 'LAST'}"
+        way = "DESC" if self.descending else "ASC"
+        return f"{self.sql} {way} NULLS {'FIRST' if self.nulls_first else 'LAST'}"
 
 
 @dataclass(eq=False, slots=True)
@@ -155,7 +156,13 @@ class Select(Relation):
     def wanted(self, fresh: set[Column], *, first: bool) -> set[Column]:
         found = {dep for column in fresh for dep in column.deps}
         if first:
-            for part in (*self.where, *self.order, *self.keys, *self.arrays):
+            parts: tuple[Condition | SortKey | Column, ...] = (
+                *self.where,
+                *self.order,
+                *self.keys,
+                *self.arrays,
+            )
+            for part in parts:
                 found |= part.deps
             if self.distinct:
                 found |= {dep for column in self.columns for dep in column.deps}

@@ -1,4 +1,4 @@
-"""What a query may read, as its caller says: tables with typed columns, other names for them, and functions."""
+"""What a query may read, as its caller says: typed tables, other names for them, and functions."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ class Node:
 
 @dataclass(slots=True)
 class Literal(Node):
-    """``value`` is None for null, else str, bool, int, float, ticks (timespan) or ISO text (datetime, guid)."""
+    """``value`` is None for null, else str, bool, int, float, ticks (timespan) or text (datetime, guid)."""
 
     type: str
     value: Any

@@ -181,7 +181,8 @@ def _from_text(kind: str, text: str) -> str:
         )
     if kind in ("int", "long"):
         to = "toInt32" if kind == "int" else "toInt64"
-        hexadecimal = f"if(match({text}, '^0[xX][0-9a-fA-F]{{1,16}}$'), reinterpretAsInt64(reverse(unhex(substring({text}, 3)))), NULL)"
+        bytes_ = f"reverse(unhex(substring({text}, 3)))"
+        hexadecimal = f"if(match({text}, '^0[xX][0-9a-fA-F]{{1,16}}$'), reinterpretAsInt64({bytes_}), NULL)"
         return f"coalesce({to}OrNull(trimBoth({text})), {hexadecimal})"
     if kind == "real":
         return f"toFloat64OrNull(trimBoth({text}))"
@@ -196,7 +197,8 @@ def _from_text(kind: str, text: str) -> str:
 
 def timespan_from_text(text: str) -> str:
     """SQL that reads ticks from ``[-][d.]hh:mm[:ss[.fffffff]]`` or from ``5d``-like text."""
-    groups = f"extractGroups({text}, '^\\\\s*(-)?(?:(\\\\d+)\\\\.)?(\\\\d{{1,2}}):(\\\\d{{1,2}})(?::(\\\\d{{1,2}})(?:\\\\.(\\\\d{{1,7}}))?)?\\\\s*$')"
+    pattern = r"^\\s*(-)?(?:(\\d+)\\.)?(\\d{1,2}):(\\d{1,2})(?::(\\d{1,2})(?:\\.(\\d{1,7}))?)?\\s*$"
+    groups = f"extractGroups({text}, '{pattern}')"
     short = f"extractGroups({text}, '^\\\\s*(-?[0-9.]+)\\\\s*(d|h|m|s|ms|tick)?\\\\s*$')"
     clock = (
         f"(if({groups}[1] = '-', -1, 1) * (toInt64OrZero({groups}[2]) * 864000000000 + "
@@ -270,7 +272,7 @@ def convert(value: Value, kind: str, at: int = 0) -> Value:
 
 
 def wire_text(value: Value) -> str:
-    """SQL of a value as results show it: a datetime as ISO 8601, a timespan as clock, a dynamic as JSON text."""
+    """SQL of a value as results show it: datetimes as ISO 8601, timespans as clock, dynamics as JSON text."""
     kind, text = value.type, value.sql
     if kind == "datetime":
         return f"concat(replaceOne(toString({text}), ' ', 'T'), 'Z')"
