@@ -1,0 +1,133 @@
+"""Syntax of operators that choose, compute, read and aggregate columns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shieldwall.kql.parser import Parser
+from shieldwall.kql.syntax import Expr, Star
+from shieldwall.kql.syntax_parts import Parts, ended, option_value, pattern, read_options, reads, subquery
+
+
+@reads("project", "extend", "project-rename", "project-by-names", "distinct", "serialize")
+def _items(parser: Parser) -> Parts:
+    if ended(parser):
+        return {"items": []}
+    return {"items": parser.items()}
+
+
+@reads("project-away", "project-keep", "project-reorder")
+def _patterns(parser: Parser) -> Parts:
+    found = [pattern(parser)]
+    while parser.accept(","):
+        found.append(pattern(parser))
+    return {"items": found}
+
+
+@reads("summarize")
+def _summarize(parser: Parser) -> Parts:
+    read_options(parser)
+    aggregates: list[Expr] = []
+    if not parser.at("by") and not ended(parser):
+        aggregates = parser.items()
+    by = parser.items() if parser.accept("by") else []
+    return {"aggregates": aggregates, "by": by}
+
+
+@reads("mv-expand", "mvexpand")
+def _mv_items(parser: Parser) -> Parts:
+    options = read_options(parser, "with_itemindex", "bagexpansion", "kind")
+    items: list[Parts] = []
+    while True:
+        value = parser.named_expression()
+        kind = ""
+        if parser.accept("to"):
+            parser.expect("typeof")
+            parser.expect("(")
+            kind = parser.identifier("a type")
+            parser.expect(")")
+        items.append({"value": value, "type": kind})
+        if not parser.accept(","):
+            break
+    limit = parser.expression() if parser.accept("limit") else None
+    return options | {"items": items, "limit": limit}
+
+
+@reads("mv-apply", "mvapply")
+def _mv_apply(parser: Parser) -> Parts:
+    parts = _mv_items(parser)
+    parser.expect("on")
+    parser.expect("(")
+    parts["body"] = subquery(parser)
+    parser.expect(")")
+    return parts
+
+
+@reads("parse", "parse-where")
+def _parse(parser: Parser) -> Parts:
+    options = read_options(parser, "kind", "flags")
+    of = parser._unary()
+    parser.expect("with")
+    pattern: list[Any] = []
+    while not ended(parser):
+        token = parser.token
+        if token.kind == "string":
+            pattern.append(parser._primary())
+        elif parser.accept("*"):
+            pattern.append(Star(token.start))
+        else:
+            name = parser.identifier()
+            kind = parser.identifier("a type") if parser.accept(":") else "string"
+            pattern.append((name, kind))
+    return options | {"of": of, "pattern": pattern}
+
+
+@reads("parse-kv")
+def _parse_kv(parser: Parser) -> Parts:
+    of = parser._unary()
+    parser.expect("as")
+    columns = parser.schema()
+    options: Parts = {}
+    if parser.accept("with"):
+        parser.expect("(")
+        while not parser.at(")"):
+            name = parser.identifier()
+            parser.expect("=")
+            options[name] = option_value(parser)
+            if not parser.accept(","):
+                break
+        parser.expect(")")
+    return {"of": of, "columns": columns, "options": options}
+
+
+@reads("make-series")
+def _make_series(parser: Parser) -> Parts:
+    options = read_options(parser, "kind")
+    items: list[Parts] = []
+    while True:
+        value = parser.named_expression()
+        default = None
+        if parser.accept("default"):
+            parser.expect("=")
+            default = parser.expression()
+        items.append({"value": value, "default": default})
+        if not parser.accept(","):
+            break
+    parser.expect("on")
+    parts: Parts = {"items": items, "axis": parser.named_expression(), "from": None, "to": None, "step": None}
+    if parser.accept("in"):
+        parser.expect("range")
+        parser.expect("(")
+        parts["from"] = parser.expression()
+        parser.expect(",")
+        parts["to"] = parser.expression()
+        parser.expect(",")
+        parts["step"] = parser.expression()
+        parser.expect(")")
+        parts["inclusive"] = True
+    else:
+        for word in ("from", "to", "step"):
+            if parser.accept(word):
+                parts[word] = parser.expression()
+    parts["by"] = parser.items() if parser.accept("by") else []
+    return options | parts

@@ -1,0 +1,142 @@
+"""Syntax of what brings tables in: sources, and operators that put tables together."""
+
+from __future__ import annotations
+
+from shieldwall.kql.parser import Parser
+from shieldwall.kql.syntax import Expr, Pipeline
+from shieldwall.kql.syntax_parts import (
+    SOURCES,
+    Parts,
+    option_value,
+    read_options,
+    reads,
+    right_side,
+    table_pattern,
+)
+
+
+@reads("print", into=SOURCES)
+def _print(parser: Parser) -> Parts:
+    return {"items": parser.items()}
+
+
+@reads("range", into=SOURCES)
+def _range(parser: Parser) -> Parts:
+    name = parser.identifier()
+    parser.expect("from")
+    start = parser.expression()
+    parser.expect("to")
+    stop = parser.expression()
+    parser.expect("step")
+    return {"name": name, "from": start, "to": stop, "step": parser.expression()}
+
+
+@reads("datatable", into=SOURCES)
+def _datatable(parser: Parser) -> Parts:
+    columns = parser.schema()
+    parser.expect("[")
+    values: list[Expr] = []
+    while not parser.at("]"):
+        values.append(parser.expression())
+        if not parser.accept(","):
+            break
+    parser.expect("]")
+    return {"columns": columns, "values": values}
+
+
+@reads("externaldata", "external_data", into=SOURCES)
+def _externaldata(parser: Parser) -> Parts:
+    columns = parser.schema()
+    addresses: list[Expr] = []
+    if parser.accept("["):
+        while not parser.at("]"):
+            addresses.append(parser.expression())
+            if not parser.accept(","):
+                break
+        parser.expect("]")
+    else:
+        addresses.append(parser.expression())
+    options: Parts = {}
+    if parser.accept("with"):
+        parser.expect("(")
+        while not parser.at(")"):
+            name = parser.identifier()
+            parser.expect("=")
+            options[name] = option_value(parser)
+            if not parser.accept(","):
+                break
+        parser.expect(")")
+    return {"columns": columns, "addresses": addresses, "options": options}
+
+
+@reads("join", "lookup")
+def _join(parser: Parser) -> Parts:
+    options = read_options(parser, "kind", "withsource", "decodeblocks", "isfuzzy")
+    right = right_side(parser)
+    options |= read_options(parser, "kind")
+    if parser.accept("where"):
+        return options | {"right": right, "on": [parser.expression()]}
+    parser.expect("on")
+    return options | {"right": right, "on": parser.items()}
+
+
+@reads("union")
+def _union(parser: Parser) -> Parts:
+    options = read_options(parser, "kind", "withsource", "with_source", "isfuzzy")
+    if "with_source" in options:
+        options["withsource"] = options.pop("with_source")
+    tables = [table_pattern(parser)]
+    while parser.accept(","):
+        tables.append(table_pattern(parser))
+    return options | {"tables": tables}
+
+
+@reads("search")
+def _search(parser: Parser) -> Parts:
+    options = read_options(parser, "kind", "withsource")
+    tables: list[Pipeline] = []
+    if parser.accept("in"):
+        parser.expect("(")
+        tables.append(table_pattern(parser))
+        while parser.accept(","):
+            tables.append(table_pattern(parser))
+        parser.expect(")")
+    return options | {"tables": tables, "predicate": parser.expression()}
+
+
+@reads("find")
+def _find(parser: Parser) -> Parts:
+    options = read_options(parser, "withsource", "datascope")
+    tables: list[Pipeline] = []
+    if parser.accept("in"):
+        parser.expect("(")
+        tables.append(table_pattern(parser))
+        while parser.accept(","):
+            tables.append(table_pattern(parser))
+        parser.expect(")")
+    options |= read_options(parser, "withsource")
+    parser.accept("where")
+    parts: Parts = options | {
+        "tables": tables,
+        "predicate": parser.expression(),
+        "project": None,
+        "smart": False,
+    }
+    if parser.accept("project"):
+        columns: list[tuple[str, str]] = []
+        while True:
+            if parser.at("pack") or parser.at("pack_all"):
+                parser.advance()
+                parser.expect("(")
+                parser.accept("*")
+                parser.expect(")")
+                parts["pack"] = True
+            else:
+                name = parser.identifier()
+                columns.append((name, parser.identifier("a type") if parser.accept(":") else ""))
+            if not parser.accept(","):
+                break
+        parts["project"] = columns
+    elif parser.at("project") or parser.accept("project-smart"):
+        parts["smart"] = True
+    return parts
