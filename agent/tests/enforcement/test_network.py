@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from scratch import MemorySink, indicator, wait_for
 
+from shieldwall_agent.cgroups import unified_hierarchy
 from shieldwall_agent.enforcement import nft
 from shieldwall_agent.enforcement.addresses import TABLE, AddressBlock, ruleset
-from shieldwall_agent.enforcement.network import NetworkEnforcement, unified_hierarchy
+from shieldwall_agent.enforcement.network import NetworkEnforcement
 from shieldwall_agent.enforcement.network_programs import suffix_key
 from shieldwall_agent.enforcement.policy import PolicyStore
 

@@ -1,9 +1,15 @@
-"""A sink that keeps events, and a way to wait for one."""
+"""A sink that keeps events, a way to wait for one, and network namespaces."""
 
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # importlib mode leaves it out
 
 from shieldwall_agent.events import Event
 from shieldwall_agent.processes import Process
@@ -44,3 +50,54 @@ def kept() -> Kept:
 @pytest.fixture
 def nobody() -> Own:
     return Nobody()
+
+
+DNS_PEERS = Path(__file__).parent / "dns_peers.py"
+
+
+class Namespace:
+    """A network namespace with a loopback and, after `serve`, a DNS server on all of its addresses."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._children: list[subprocess.Popen[str]] = []
+
+    def start(self, *command: str | Path) -> subprocess.Popen[str]:
+        """A program in it, of which the output can be read; ended with the namespace."""
+        child = subprocess.Popen(
+            ["ip", "netns", "exec", self.name, *command],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._children.append(child)
+        return child
+
+    def serve(self) -> None:
+        server = self.start(sys.executable, "-IS", DNS_PEERS, "serve")
+        assert server.stdout
+        assert server.stdout.readline() == "ready\n"
+
+    def ask(self, how: str, *arguments: str) -> int:
+        """Let a process of its own ask the server; its pid."""
+        child = self.start(sys.executable, "-IS", DNS_PEERS, "ask", how, *arguments)
+        told, _ = child.communicate(timeout=10)
+        assert child.returncode == 0
+        return int(told)
+
+    def close(self) -> None:
+        for child in self._children:
+            child.kill()
+            child.communicate()
+        subprocess.run(["ip", "netns", "del", self.name], check=False)
+
+
+@pytest.fixture
+def netns() -> Iterator[Namespace]:
+    namespace = Namespace(f"sw-sensors-{os.getpid()}")
+    subprocess.run(["ip", "netns", "add", namespace.name], check=True)
+    try:
+        for command in ("link set lo up", "-6 addr add 2001:db8::53/128 dev lo nodad"):
+            subprocess.run(["ip", "-n", namespace.name, *command.split()], check=True)
+        yield namespace
+    finally:
+        namespace.close()

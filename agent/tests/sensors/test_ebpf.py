@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dns_peers
 import pytest
 
+from shieldwall_agent.sensors import ebpf
 from shieldwall_agent.sensors.base import Surroundings, Unavailable
 from shieldwall_agent.sensors.ebpf import Ebpf
 
@@ -134,10 +136,63 @@ def test_tells_a_failed_connection(seen: Any) -> None:
     assert (event["ActionType"], event["InitiatingProcessId"]) == ("ConnectionFailed", os.getpid())
 
 
-def test_tells_a_query_for_a_name(seen: Any) -> None:
-    query = b"\x12\x34\x01\x00\x00\x01\0\0\0\0\0\0\x02sw\x07example\0\x00\x1c\x00\x01"
+def test_tells_a_query_that_nobody_answers(seen: Any) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.sendto(query, ("127.0.0.1", 53))
+        client.sendto(dns_peers.query("sw.example"), ("127.0.0.1", 53))
     (event,) = seen.wait(lambda event: event.get("RemoteUrl") == "sw.example")
-    assert event["AdditionalFields"]["DnsQueryType"] == "AAAA"
+    assert event["ActionType"] == "DnsQueryRequest"
     assert (event["RemoteIP"], event["InitiatingProcessId"]) == ("127.0.0.1", os.getpid())
+    assert event["AdditionalFields"] == {
+        "DnsQueryString": "sw.example",
+        "DnsQueryType": "A",
+        "Protocol": "Udp",
+    }
+
+
+@pytest.mark.parametrize(
+    ("how", "server"),
+    [
+        ("udp", "127.0.0.1"),
+        ("udp", "2001:db8::53"),
+        ("tcp", "127.0.0.1"),
+        ("tcp", "2001:db8::53"),
+        ("split", "127.0.0.1"),
+        ("bytes", "127.0.0.1"),
+        ("pipelined", "127.0.0.1"),
+    ],
+)
+def test_tells_each_lookup_once_with_its_process_and_answer(
+    seen: Any, netns: Any, how: str, server: str
+) -> None:
+    netns.serve()
+    names = [f"sw-{how}-{number}.example" for number in range(3)]
+    pid = netns.ask(how, server, *names)
+    seen.wait(lambda event: event.get("RemoteUrl") in names, 3)
+    found = [event for event in seen.events if event.get("RemoteUrl") in names]
+    assert sorted(event["RemoteUrl"] for event in found) == names
+    for event in found:
+        assert (event["ActionType"], event["RemoteIP"]) == ("DnsQueryResponse", server)
+        assert event["InitiatingProcessId"] == pid
+        assert "dns_peers.py ask" in event["InitiatingProcessCommandLine"]
+        fields = event["AdditionalFields"]
+        assert fields["DnsQueryResult"] == [f"alias.{event['RemoteUrl']}", dns_peers.ANSWER]
+        assert fields["DnsResponseCode"] == "NOERROR"
+        assert fields["Protocol"] == ("Udp" if how == "udp" else "Tcp")
+
+
+def test_sees_the_rest_where_a_part_is_refused(kept: Any, nobody: Any, monkeypatch: Any) -> None:
+    def nowhere() -> Path:
+        raise FileNotFoundError("cgroup v2 is not mounted")
+
+    monkeypatch.setattr(ebpf, "unified_hierarchy", nowhere)
+    mechanism = Ebpf(Surroundings(kept), nobody, {"processes", "network", "dns"})
+    try:
+        mechanism.start()
+    except Unavailable as error:
+        pytest.skip(str(error))
+    try:
+        assert mechanism.refused["dns"] == "cgroup v2 is not mounted"
+        subprocess.run(["/bin/echo", "sw-part"], stdout=subprocess.DEVNULL, check=True)
+        _one(kept, "sw-part")
+    finally:
+        mechanism.stop()

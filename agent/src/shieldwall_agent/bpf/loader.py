@@ -2,7 +2,7 @@
 
 import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 _PRINT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
@@ -27,6 +27,7 @@ def _library() -> ctypes.CDLL:
         ("bpf_object__close", None, (pointer,)),
         ("bpf_object__find_program_by_name", pointer, (pointer, text)),
         ("bpf_object__find_map_by_name", pointer, (pointer, text)),
+        ("bpf_program__set_autoload", number, (pointer, ctypes.c_bool)),
         ("bpf_program__attach", pointer, (pointer,)),
         ("bpf_program__attach_cgroup", pointer, (pointer, number)),
         ("bpf_link__destroy", number, (pointer,)),
@@ -54,8 +55,11 @@ _SILENT = _PRINT(lambda _level, _format, _arguments: 0)
 class BpfObject:
     """One loaded object. Its programs run until `close`, or until the process ends."""
 
-    def __init__(self, name: str) -> None:
-        """`name` is that of a built object beside this module. Raises BpfError when it does not load."""
+    def __init__(self, name: str, without: Iterable[str] = ()) -> None:
+        """`name` is that of a built object beside this module, `without` the programs in it that stay out.
+
+        Raises BpfError when it does not load.
+        """
         self._library = _library()
         self._links: list[int] = []
         self._maps: dict[str, int] = {}
@@ -68,6 +72,8 @@ class BpfObject:
         self._object = self._library.bpf_object__open_mem(self._image, len(self._image), None)
         if not self._object:
             raise self._error(f"{name} is no BPF object")
+        for program in without:
+            self._library.bpf_program__set_autoload(self._program(program), False)
         if self._library.bpf_object__load(self._object):
             refusal = self._error(f"the kernel refuses {name}")
             self.close()
@@ -75,9 +81,7 @@ class BpfObject:
 
     def attach(self, program: str, cgroup: int | None = None) -> None:
         """Let a program run where its section says, or for the cgroup of this descriptor. Raises BpfError."""
-        found = self._library.bpf_object__find_program_by_name(self._object, program.encode())
-        if not found:
-            raise BpfError(f"there is no program {program}")
+        found = self._program(program)
         if cgroup is None:
             link = self._library.bpf_program__attach(found)
         else:
@@ -85,6 +89,12 @@ class BpfObject:
         if not link:
             raise self._error(f"{program} cannot be attached")
         self._links.append(link)
+
+    def _program(self, name: str) -> int:
+        found = self._library.bpf_object__find_program_by_name(self._object, name.encode())
+        if not found:
+            raise BpfError(f"there is no program {name}")
+        return int(found)
 
     def map_fd(self, name: str) -> int:
         """The descriptor of a map, owned by this object. Raises BpfError."""

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
-// What happens on this machine, told to one ring buffer: executions, forks, exits, TCP states, DNS queries.
-// Only raw tracepoints: they load where kprobes, fentry and LSM programs are refused, and cost nothing elsewhere.
+// What happens on this machine, told to one ring buffer: executions, forks, exits, TCP states, DNS (dns.h).
+// Raw tracepoints and cgroup hooks: they load where kprobes, fentry and LSM programs are refused, and cost
+// nothing elsewhere.
 #include "vmlinux.h"
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
@@ -9,7 +10,7 @@
 
 #define ARGV_MAX 8192
 #define NAME_MAX_LEN 512
-#define DNS_MAX 288
+#define DNS_PORT 53
 #define WAKE_BYTES (512 * 1024)
 
 #define AF_INET 2
@@ -64,17 +65,6 @@ struct socket_event {
 	__u8 local[16];
 	__u8 remote[16];
 	char comm[16];
-};
-
-struct dns_event {
-	struct header header;
-	__u16 family;
-	__u16 size;
-	__u16 local_port;
-	__u16 unused;
-	__u8 remote[16];
-	char comm[16];
-	__u8 payload[DNS_MAX];
 };
 
 struct owner {
@@ -132,12 +122,14 @@ static __always_inline void count_drop(void)
 }
 
 // The reader looks at the ring at intervals; it is woken early only when much is waiting.
+static __always_inline __u64 wake(void)
+{
+	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > WAKE_BYTES ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+}
+
 static __always_inline void tell(void *event, __u64 size)
 {
-	__u64 flags = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > WAKE_BYTES ? BPF_RB_FORCE_WAKEUP
-									       : BPF_RB_NO_WAKEUP;
-
-	if (bpf_ringbuf_output(&events, event, size, flags))
+	if (bpf_ringbuf_output(&events, event, size, wake()))
 		count_drop();
 }
 
@@ -286,67 +278,13 @@ int on_socket_state(struct bpf_raw_tracepoint_args *ctx)
 	event.old_state = old_state;
 	event.new_state = new_state;
 	fill_addresses(&event, sock);
-	if (old_state == STATE_SYN_SENT)
+	// Whoever opened a connection for DNS is asked for at each packet (dns.h), so stays until pushed out.
+	if (old_state == STATE_SYN_SENT && event.remote_port != DNS_PORT)
 		bpf_map_delete_elem(&connecting, &key);
 	tell(&event, sizeof(event));
 	return 0;
 }
 
-struct udp_packet {
-	__be16 source;
-	__be16 destination;
-	__be16 size;
-	__be16 check;
-};
-
-SEC("raw_tp/net_dev_queue")
-int on_packet(struct bpf_raw_tracepoint_args *ctx)
-{
-	struct sk_buff *packet = (struct sk_buff *)ctx->args[0];
-	unsigned char *head = BPF_CORE_READ(packet, head);
-	unsigned char *network = head + BPF_CORE_READ(packet, network_header);
-	struct udp_packet udp;
-	struct owner owner = {};
-	struct dns_event event = {};
-	__u8 first = 0, protocol = 0;
-	__u32 header_size;
-
-	if (bpf_probe_read_kernel(&first, 1, network))
-		return 0;
-	if (first >> 4 == 4) {
-		bpf_probe_read_kernel(&protocol, 1, network + 9);
-		header_size = (first & 15) * 4;
-		event.family = AF_INET;
-	} else if (first >> 4 == 6) {
-		bpf_probe_read_kernel(&protocol, 1, network + 6);
-		header_size = 40;
-		event.family = AF_INET6;
-	} else {
-		return 0;
-	}
-	if (protocol != IPPROTO_UDP || bpf_probe_read_kernel(&udp, sizeof(udp), network + header_size))
-		return 0;
-	if (udp.destination != bpf_htons(53))
-		return 0;
-	if (event.family == AF_INET)
-		bpf_probe_read_kernel(event.remote, 4, network + 16);
-	else
-		bpf_probe_read_kernel(event.remote, 16, network + 24);
-
-	__u32 size = bpf_ntohs(udp.size);
-
-	size = size > 8 ? size - 8 : 0;
-	if (size > DNS_MAX)
-		size = DNS_MAX;
-	if (size == 0 || bpf_probe_read_kernel(event.payload, size, network + header_size + 8))
-		return 0;
-	fill_owner(&owner, (struct task_struct *)bpf_get_current_task());
-	fill_header(&event.header, DNS, &owner);
-	__builtin_memcpy(event.comm, owner.comm, sizeof(event.comm));
-	event.size = size;
-	event.local_port = bpf_ntohs(udp.source);
-	tell(&event, sizeof(event));
-	return 0;
-}
+#include "dns.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -15,6 +15,11 @@ def text(family: int, raw: bytes) -> str:
     return str(address.ipv4_mapped or address)
 
 
+def plain_text(raw: bytes) -> str:
+    """An address of 4 or 16 bytes."""
+    return text(socket.AF_INET if len(raw) == 4 else socket.AF_INET6, raw)
+
+
 def kind(address: str) -> str:
     """The documented type of an address: Loopback, Private, Public and so on."""
     try:

@@ -1,14 +1,16 @@
-"""Processes, TCP connections and DNS queries by raw tracepoints: complete, with the owner of each."""
+"""Processes, TCP connections and DNS by BPF programs in the kernel: complete, with the owner of each."""
 
-import socket
+import os
 import struct
 
 from shieldwall_agent.bpf.loader import BpfError, BpfObject, Ring
+from shieldwall_agent.cgroups import unified_hierarchy
 from shieldwall_agent.clock import boot_to_unix, ticks_of
 from shieldwall_agent.events import events_lost
 from shieldwall_agent.processes import Process, joined
-from shieldwall_agent.sensors import addresses, dns
+from shieldwall_agent.sensors import addresses
 from shieldwall_agent.sensors.base import Surroundings, Unavailable, Worker
+from shieldwall_agent.sensors.dns_lookups import Lookups
 from shieldwall_agent.sensors.execution import executed
 from shieldwall_agent.sensors.own import Own
 
@@ -19,15 +21,25 @@ _KIND = struct.Struct("=II")  # kind, pid: how each sample begins
 _HEADER = struct.Struct("=IIQQIIQ")  # kind, pid, time, start, ppid, uid, parent's start
 _EXEC = struct.Struct("=QQIIIIII16s")  # inode, cgroup, device, loginuid, session, name, argv, total, comm
 _SOCKET = struct.Struct("=HHHHH6x16s16s16s")  # family, old, new, local port, remote port, addresses, comm
-_DNS = struct.Struct("=HHH2x16s16s")  # family, size, local port, server, comm
+_DNS = struct.Struct("=QIIHHBB2x16s")  # socket, sequence, length, family, size, protocol, received, server
 
-_EXECUTED, _FORKED, _EXITED, _SOCKET_STATE, _QUERY = 1, 2, 3, 4, 5
+_EXECUTED, _FORKED, _EXITED, _SOCKET_STATE, _LOOKUP = 1, 2, 3, 4, 5
 _ESTABLISHED, _SYN_SENT, _LISTEN = 1, 2, 10
 _NOBODY = 0xFFFFFFFF
 
+_PROGRAMS = {
+    "processes": ("on_exec", "on_fork", "on_exit"),
+    "network": ("on_socket_state",),
+    "dns": ("on_sent", "on_received"),
+}
+_OF_CGROUP = _PROGRAMS["dns"]
+
 
 class Ebpf:
-    """One object in the kernel, one ring, one thread that reads it."""
+    """One object in the kernel, one ring, one thread that reads it.
+
+    Without the programs of processes there is nothing; the others are refused each for itself.
+    """
 
     name = "eBPF"
     covers: tuple[str, ...] = ("processes", "network", "dns")
@@ -41,15 +53,17 @@ class Ebpf:
         self._ends: dict[int, int] = {}  # by pid, the place of its end among the samples being taken
         self._lost = 0
         self._offset = 0.0
+        self._lookups = Lookups(around.sink.emit)
+        self.refused: dict[str, str] = {}
         self._object: BpfObject | None = None
         self._ring: Ring | None = None
         self._worker = Worker("ebpf", self._step)
 
     def start(self) -> None:
         try:
-            self._object = BpfObject("sensors")
-            for program in ("on_exec", "on_fork", "on_exit", "on_socket_state", "on_packet"):
-                self._object.attach(program)
+            self._object = self._load()
+            for sensor in _PROGRAMS:
+                self._attach(self._object, sensor)
             self._ring = self._object.ring("events", self._waiting.append)
         except BpfError as error:
             self.stop()
@@ -58,8 +72,32 @@ class Ebpf:
         self._around.processes.seed()
         self._worker.start()
 
+    def _load(self) -> BpfObject:
+        try:
+            return BpfObject("sensors")
+        except BpfError:
+            return BpfObject("sensors", without=_OF_CGROUP)  # of another type, so perhaps only these
+
+    def _attach(self, loaded: BpfObject, sensor: str) -> None:
+        try:
+            if sensor != "dns":
+                for program in _PROGRAMS[sensor]:
+                    loaded.attach(program)
+                return
+            root = os.open(unified_hierarchy(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                for program in _OF_CGROUP:
+                    loaded.attach(program, root)
+            finally:
+                os.close(root)
+        except OSError as error:
+            if sensor == "processes":
+                raise
+            self.refused[sensor] = str(error)
+
     def stop(self) -> None:
         self._worker.stop()
+        self._lookups.expire(everything=True)
         if self._object is not None and not self._worker.alive():
             self._object.close()
             self._object = self._ring = None
@@ -76,6 +114,7 @@ class Ebpf:
     def _step(self) -> None:
         assert self._ring is not None
         self._ring.poll(POLL_MILLISECONDS)
+        self._lookups.expire()
         if not self._waiting:
             return
         self._offset = boot_to_unix()
@@ -110,10 +149,10 @@ class Ebpf:
             self._seen["network"] += 1
             if "network" in self._active:
                 self._connection(sample, when, self._process(pid, start, ppid, uid) if pid else None)
-        elif kind == _QUERY:
+        elif kind == _LOOKUP:
             self._seen["dns"] += 1
             if "dns" in self._active:
-                self._query(sample, when, self._process(pid, start, ppid, uid))
+                self._lookup(sample, when, self._process(pid, start, ppid, uid))
 
     def _process(self, pid: int, start: int, ppid: int, uid: int) -> Process:
         process = self._around.processes.fork(pid, ticks_of(start), ppid, uid)
@@ -167,10 +206,24 @@ class Ebpf:
             )
         )
 
-    def _query(self, sample: bytes, when: float, process: Process) -> None:
-        family, size, _port, server, _comm = _DNS.unpack_from(sample, _HEADER.size)
+    def _lookup(self, sample: bytes, when: float, process: Process) -> None:
+        if self._own.is_own(process):
+            return
+        flow, sequence, length, family, size, protocol, received, server = _DNS.unpack_from(
+            sample, _HEADER.size
+        )
         begin = _HEADER.size + _DNS.size
-        asked = dns.question(sample[begin : begin + size])
-        if asked and not self._own.is_own(process):
-            where = addresses.text(family or socket.AF_INET, server)
-            self._around.sink.emit(dns.query(*asked, process, when, where))
+        payload = sample[begin : begin + size]
+        if received:
+            self._lookups.received(flow, protocol, sequence, payload, length)
+        else:
+            self._lookups.sent(
+                flow,
+                protocol,
+                sequence,
+                payload,
+                length,
+                when=when,
+                server=addresses.text(family, server),
+                who=lambda: process,
+            )
