@@ -8,10 +8,13 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
+from shieldwall.kql.engine import Statement
+
 SETTINGS: dict[str, Any] = {
     "enable_materialized_cte": 1,
     "output_format_json_quote_64bit_integers": 0,
     "output_format_json_quote_denormals": 1,
+    "output_format_json_escape_forward_slashes": 0,
     "max_query_size": 64 << 20,
     "max_subquery_depth": 1000,
     "max_parser_depth": 5000,
@@ -29,10 +32,8 @@ class ClickHouseEngine:
         self._client = client
         self._settings = {**SETTINGS, **(settings or {})}
 
-    def rows(self, sql: str, data: dict[str, str]) -> Iterator[list[Any]]:
-        used = {name: text for name, text in data.items() if f"{{{name}:String}}" in sql}
-        with self._client.raw_stream(
-            sql, fmt="JSONCompactEachRow", parameters=used, settings=self._settings
-        ) as stream:
+    def rows(self, statement: Statement, data: Mapping[str, str]) -> Iterator[list[Any]]:
+        text = statement.filled(data)
+        with self._client.raw_stream(text, fmt="JSONCompactEachRow", settings=self._settings) as stream:
             for line in stream:
                 yield json.loads(line)

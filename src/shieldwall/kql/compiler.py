@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -56,6 +57,8 @@ class Compiler:
         self.mentions: Counter[str] = Counter()
         self.renamed: dict[str, str] = {}
         """Older names of columns of the tables that were read."""
+        self.now = time.time_ns() // 100
+        """The moment that now() gives all over the query, in ticks since 1970."""
         self._calls = 0
 
     def compile(self, text: str, parameters: dict[str, Any] | None = None) -> Plan:
@@ -163,6 +166,10 @@ class Compiler:
             return self._bound_relation(node.name, found, node.at)
         if found is None and (table := self.schema.table(node.name)) is not None:
             return self.table(table)
+        if found is None and (view := self.schema.views.get(node.name)) is not None:
+            return self._inside(
+                Call(node.at, node.name, []), lambda: self.statements(parse(view), Environment(), {})
+            )
         return None
 
     def _bound_relation(self, name: str, found: Binding, at: int) -> Relation:
@@ -212,7 +219,8 @@ class Compiler:
             found = env.find(node.name)
             if isinstance(found, Binding):
                 return self.is_tabular(found.node, found.env)
-            return isinstance(found, Relation) or (found is None and self.schema.table(node.name) is not None)
+            known = self.schema.table(node.name) is not None or node.name in self.schema.views
+            return isinstance(found, Relation) or (found is None and known)
         if isinstance(node, Function):
             return self._gives_table(node, env)
         if isinstance(node, Call):

@@ -189,13 +189,13 @@ class Binder:
         op = node.op.removeprefix("!")
         if op in ("has_any", "has_all"):
             found = contains_any(op, of, self._list(node.items), node.at)
-        elif len(node.items) == 1 and (relation := self._tabular(node.items[0])) is not None:
+        elif len(node.items) == 1 and (relation := self.relation(node.items[0])) is not None:
             found = self._in_relation(op, of, relation, node.at)
         else:
             found = self._in_list(op, of, self._list(node.items), node.at)
         return negate(found) if node.op[0] == "!" else found
 
-    def _tabular(self, node: Expr) -> Relation | None:
+    def relation(self, node: Expr) -> Relation | None:
         """The relation that an argument is, if it is one."""
         if isinstance(node, Query):
             return self.compiler.pipeline(node.pipeline, self.env)
@@ -209,7 +209,7 @@ class Binder:
         """The items of a list; constant dynamic arrays among them are laid open."""
         found: list[Value] = []
         for node in nodes:
-            relation = self._tabular(node) if isinstance(node, Name | Query | Call) else None
+            relation = self.relation(node) if isinstance(node, Name | Query | Call) else None
             if relation is not None:
                 found.append(self._as_array(relation))
                 continue

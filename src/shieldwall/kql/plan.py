@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from shieldwall.kql import sql
-from shieldwall.kql.engine import Engine
+from shieldwall.kql.engine import Engine, Statement
 from shieldwall.kql.errors import KqlError
 from shieldwall.kql.frame import Frame, from_json, read, read_expression, stored_column, write
 from shieldwall.kql.local import HIDDEN
@@ -27,23 +27,23 @@ class Step:
     """Python's work on the rows of statements; later statements read what it gives as the table ``name``."""
 
     name: str
-    inputs: list[tuple[str, list[tuple[str, str]]]]
+    inputs: list[tuple[Statement, list[tuple[str, str]]]]
     """The statement of each input, with its columns."""
     columns: list[tuple[str, str]]
     work: LocalWork
 
     def run(self, engine: Engine, data: dict[str, str]) -> None:
-        frames = [read(columns, _bounded(engine.rows(text, data))) for text, columns in self.inputs]
+        frames = [read(columns, _bounded(engine.rows(reads, data))) for reads, columns in self.inputs]
         rows = self.work(frames, [name for name, _ in self.columns])
         _, data[self.name] = write(self.columns, rows)
 
 
 @dataclass(slots=True)
 class Plan:
-    """``columns`` are the result's names and Kusto types; ``sql`` gives its rows in the form of the wire."""
+    """``columns`` are the result's names and Kusto types; ``statement`` gives its rows in the form of the wire."""
 
     columns: list[tuple[str, str]]
-    sql: str
+    statement: Statement
     steps: list[Step] = field(default_factory=list)
     chart: dict[str, Any] | None = None
     """What ``render`` asks for, if it is there: kind and properties."""
@@ -53,7 +53,7 @@ class Plan:
         data: dict[str, str] = {}
         for step in self.steps:
             step.run(engine, data)
-        return engine.rows(self.sql, data)
+        return engine.rows(self.statement, data)
 
     def frame(self, engine: Engine) -> Frame:
         """The result with values as Python works on them; for plans made by `inner_plan`."""
@@ -63,11 +63,10 @@ class Plan:
         """All statements, with what happens between them."""
         parts: list[str] = []
         for step in self.steps:
-            for text, _ in step.inputs:
-                parts.append(text)
+            parts += [statement.text for statement, _ in step.inputs]
             columns = ", ".join(f"{name} {kind}" for name, kind in step.columns)
             parts.append(f"-- Python makes {step.name} of it: {columns}")
-        return "\n\n".join([*parts, self.sql])
+        return "\n\n".join([*parts, self.statement.text])
 
 
 def planned(compiler: Compiler, relation: Relation) -> Plan:
@@ -91,7 +90,7 @@ def _shown(relation: Relation, expression: Any) -> tuple[Select, list[tuple[str,
     return final, [(column.name, column.type) for column in final.columns]
 
 
-def _statements(compiler: Compiler, final: Select) -> tuple[str, list[Step]]:
+def _statements(compiler: Compiler, final: Select) -> tuple[Statement, list[Step]]:
     final.require(final.columns)
     steps: list[Step] = []
     done: list[Local] = []
@@ -103,7 +102,7 @@ def _statements(compiler: Compiler, final: Select) -> tuple[str, list[Step]]:
 
 
 def _step(compiler: Compiler, local: Local, done: Sequence[Local]) -> Step:
-    inputs: list[tuple[str, list[tuple[str, str]]]] = []
+    inputs: list[tuple[Statement, list[tuple[str, str]]]] = []
     for relation in local.over:
         read_columns = [column for column in all_columns(relation) if column in relation.needed]
         final = Select(
@@ -129,41 +128,51 @@ def all_columns(relation: Relation) -> list[Column]:
     return [*relation.columns, *(relation.hidden if isinstance(relation, Select) else ())]
 
 
-def _statement(compiler: Compiler, final: Select, done: Sequence[Local]) -> str:
+def _statement(compiler: Compiler, final: Select, done: Sequence[Local]) -> Statement:
     """The text of a SELECT with what it reads in front of it."""
     body = final.text()
-    tables: list[str] = []
     shared = {item.name: item for item in compiler.shared}
-    texts = [body]
-    seen: dict[str, str] = {}
-    # Those that a text names; what they name in turn comes before them.
-    pending = [name for name in shared if f"{name} " in body]
+    texts: dict[str, str] = {}
+    pending = [body]
     while pending:
-        name = pending.pop()
-        if name in seen:
-            continue
-        text = shared[name].over.text(1)
-        seen[name] = text
-        texts.append(text)
-        pending += [other for other in shared if f"{other} " in text]
+        text = pending.pop()
+        for name, item in shared.items():
+            if name not in texts and f" {name} " in text:
+                texts[name] = item.over.text(1)
+                pending.append(texts[name])
+    read_by = [body, *texts.values()]
+    parts, names = ["WITH "], []
     for local in done:
-        if any(f"{local.name} " in text for text in texts):
-            tables.append(_step_table(local))
-    for item in compiler.shared:
-        if item.name in seen:
-            tables.append(f"{item.name} AS MATERIALIZED (\n{seen[item.name]}\n)")
-    return (f"WITH {', '.join(tables)}\n" if tables else "") + body
+        if any(f" {local.name} " in text for text in read_by):
+            before, behind = _step_table(local)
+            parts[-1] += before
+            parts.append(f"{behind},\n")
+            names.append(local.name)
+    tables = ",\n".join(
+        f"{item.name} AS MATERIALIZED (\n{texts[item.name]}\n)"
+        for item in compiler.shared
+        if item.name in texts
+    )
+    if tables:
+        parts[-1] += f"{tables}\n"
+    elif names:
+        parts[-1] = parts[-1].removesuffix(",\n") + "\n"
+    else:
+        parts = [""]
+    parts[-1] += body
+    return Statement(tuple(parts), tuple(names))
 
 
-def _step_table(local: Local) -> str:
+def _step_table(local: Local) -> tuple[str, str]:
+    """What defines the rows of a step: the text before its data, and behind."""
     columns = [(column.name, column.type) for column in local.columns if column in local.needed]
     if not columns:
         columns = [(local.columns[0].name, local.columns[0].type)]
     structure, _ = write(columns, ())
     shown = ", ".join(f"{stored_column(kind, name)} AS {sql.name(name)}" for name, kind in columns)
     return (
-        f"{local.name} AS (SELECT {shown} FROM "
-        f"format(JSONCompactEachRow, {sql.quote(structure)}, {{{local.name}:String}}))"
+        f"{local.name} AS (SELECT {shown} FROM format(JSONCompactEachRow, {sql.quote(structure)}, ",
+        "))",
     )
 
 

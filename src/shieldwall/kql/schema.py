@@ -43,6 +43,8 @@ class Schema:
     """Other names of tables."""
     functions: Mapping[str, TabularFunction] = field(default_factory=dict)
     """Functions that give tables, such as FileProfile."""
+    views: Mapping[str, str] = field(default_factory=dict)
+    """Names that stand for queries."""
     extras: Mapping[str, Any] = field(default_factory=dict)
     """What those functions need, by their names."""
 

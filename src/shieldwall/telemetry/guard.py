@@ -47,7 +47,7 @@ NODES = frozenset(
         "CollateClause",
     )
 )
-TABLE_FUNCTIONS = frozenset(("numbers", "values"))
+TABLE_FUNCTIONS = frozenset(("numbers", "values", "format"))
 
 _REFUSED_FUNCTIONS = re.compile(
     r"file|dict\w*|joinGet\w*|get(Setting|Server|Macro|MergeTree|Client|OSKernel|MaxTable)\w*|sleep\w*|"

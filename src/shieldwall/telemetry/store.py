@@ -54,6 +54,7 @@ class TelemetryStore:
         self._readers = _Pool(lambda: _client(settings), READERS)
         self._writers = _Pool(lambda: _client(settings), WRITERS)
         self._check = lru_cache(CHECKED_QUERIES)(self._check_text)
+        self._filters = lru_cache(CHECKED_QUERIES)(self._filters_text)
 
     @classmethod
     def open(cls, settings: Settings) -> TelemetryStore:
@@ -74,15 +75,41 @@ class TelemetryStore:
         ``sql`` is one SELECT over hunting tables, checked to be no more; values go in as ``{name:Type}``
         parameters. ApiError 400 for any other statement.
         """
-        tenant = str(UUID(tenant_id))
+        self.check(sql)
+        return self._read(sql, parameters, self.tenant_settings(tenant_id))
+
+    def check(self, sql: str) -> None:
+        """ApiError 400 unless ``sql`` is one SELECT over hunting tables."""
         self._check(sql)
+
+    def tenant_settings(self, tenant_id: str) -> dict[str, Any]:
+        """Settings under which a statement reads rows of one tenant only, and changes nothing."""
+        return {"additional_table_filters": self._filters(str(UUID(tenant_id))), "readonly": 1}
+
+    def _filters_text(self, tenant: str) -> str:
         local = ("", ddl.LOCAL) if self.settings.clickhouse_cluster else ("",)
         filters = ", ".join(
             f"'{ddl.DATABASE}.{name}{suffix}': 'TenantId = \\'{tenant}\\''"
             for name in TABLES
             for suffix in local
         )
-        return self._read(sql, parameters, {"additional_table_filters": f"{{{filters}}}", "readonly": 1})
+        return f"{{{filters}}}"
+
+    @contextmanager
+    def reader(self) -> Iterator[Client]:
+        """A client for statements of a tenant; only together with `check` and `tenant_settings`."""
+        with self._readers.client() as client:
+            yield client
+
+    def kill(self, mark: str) -> None:
+        """Stop the statements whose text has ``mark`` in it."""
+        found = self.system_query(
+            "SELECT query_id FROM system.processes WHERE position(query, {mark:String}) > 0 "
+            "AND position(query, 'system.processes') = 0",
+            {"mark": mark},
+        )
+        for row in found:
+            self.command(f"KILL QUERY WHERE query_id = '{UUID(row['query_id'])}' ASYNC")
 
     def system_query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """Rows of all tenants, for the server's own work, never with a user's query."""
