@@ -1,3 +1,9 @@
 """Scalar functions and aggregates, declared in tables by subject."""
 
-from shieldwall.kql.functions import aggregates  # noqa: F401
+from shieldwall.kql.functions import (  # noqa: F401
+    aggregates,
+    bins,
+    conversion,
+    dates,
+    general,
+)

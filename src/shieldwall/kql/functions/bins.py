@@ -1,0 +1,63 @@
+"""bin and its like: values rounded down to a multiple of a size."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shieldwall.kql.errors import KqlError
+from shieldwall.kql.functions.arguments import bound
+from shieldwall.kql.functions.dates import floored
+from shieldwall.kql.functions.registry import NAMED_AFTER_ARGUMENT, coded
+from shieldwall.kql.syntax import Call
+from shieldwall.kql.types import NUMERIC, wider
+from shieldwall.kql.values import EPOCH_TICKS, Value, constant, convert, from_ticks, made, ticks_of
+
+if TYPE_CHECKING:
+    from shieldwall.kql.expressions import Binder
+
+NAMED_AFTER_ARGUMENT.update(("bin", "floor", "bin_at", "bin_auto"))
+
+
+def _size(value: Value) -> str:
+    """SQL of a bin's size; NULL unless it is positive."""
+    if isinstance(value.constant, int | float):
+        return value.sql if value.constant > 0 else "NULL"
+    return f"if({value.sql} > 0, {value.sql}, NULL)"
+
+
+def binned(value: Value, size: Value, call: Call) -> Value:
+    """The greatest multiple of ``size`` that is not above ``value``; null for a size that is not positive."""
+    if value.type == "dynamic":
+        kind = {"timespan": "datetime"}.get(size.type, size.type)
+        value = convert(value, kind if kind != "dynamic" else "real", call.at)
+    if size.type == "dynamic" or (size.type == "string" and size.is_constant):
+        size = convert(size, "timespan" if value.type in ("datetime", "timespan") else value.type, call.at)
+    if value.is_null or size.is_null:
+        return constant(value.type, None)
+    text = _size(size)
+    if value.type == "datetime" and size.type == "timespan":
+        # Bins are counted from year 1; that matters where their size does not divide a day.
+        shift = (
+            EPOCH_TICKS % size.constant
+            if isinstance(size.constant, int) and size.constant > 0
+            else EPOCH_TICKS
+        )
+        return made("datetime", from_ticks(floored(ticks_of(value.sql), text, shift)), value, size)
+    if value.type == size.type == "timespan":
+        return made("timespan", f"({floored(value.sql, text)})", value, size)
+    if value.type in NUMERIC and size.type in NUMERIC:
+        kind = wider(wider(value.type, size.type), "long")
+        if kind == "long":
+            return made(kind, f"({floored(f'toInt64({value.sql})', text)})", value, size)
+        if kind == "decimal":
+            value, size = convert(value, kind), convert(size, kind)
+            ratio = f"floor(divideDecimal({value.sql}, nullIf({_size(size)}, 0), 17))"
+            return made(kind, f"multiplyDecimal({ratio}, {size.sql}, 17)", value, size)
+        return made(kind, f"(floor({value.sql} / {text}) * {size.sql})", value, size)
+    raise KqlError(f"{call.name}() does not take a {value.type} and a {size.type}.", call.at, "SEM0231")
+
+
+@coded("bin", "floor")
+def bin_(binder: Binder, call: Call, args: list[Value]) -> Value:
+    value, size = bound(binder, call, 2)
+    return binned(value, size, call)
