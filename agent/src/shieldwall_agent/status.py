@@ -113,6 +113,8 @@ def _running_lines(status: dict[str, Any]) -> list[str]:
             f" addresses by {network.get('addresses') or 'nothing'},"
             f" domains by {network.get('domains') or 'nothing'}"
         )
+        if network.get("problem"):
+            lines.append(f"                ({network['problem']})")
     else:
         lines.append("  blocking      nothing: the agent may not")
     lines.append("  sensors")

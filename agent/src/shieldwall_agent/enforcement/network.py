@@ -1,8 +1,10 @@
-"""Enforcement of listed addresses and domains: BPF programs where they prove to work, else nftables for
-addresses.
+"""Enforcement of listed addresses and domains: BPF programs where they prove to work, else nftables, with a
+resolver proxy for domains.
 
-Known limits: names asked for over TCP, TLS or HTTPS and names resolved before are not refused; without the
-programs domains are only detected; one that may create cgroups outside `cgroup` escapes it.
+Known limits: names asked for over TLS or HTTPS and names resolved before are not refused; by the programs
+also those over TCP, and one that may create cgroups outside `cgroup` escapes them; by nftables those that
+are asked from other network namespaces (containers), of link-local servers, and by sockets that were in use
+before.
 """
 
 import logging
@@ -10,7 +12,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from shieldwall_agent.cgroups import unified_hierarchy
 from shieldwall_agent.enforcement.addresses import AddressBlock
+from shieldwall_agent.enforcement.name_block import NameBlock
 from shieldwall_agent.enforcement.network_programs import NetworkPrograms
 from shieldwall_agent.enforcement.policy import HASH_LENGTHS, Changes, Indicator, PolicyStore
 from shieldwall_agent.enforcement.reports import name_account, network_event
@@ -28,8 +32,10 @@ class NetworkEnforcement:
         self._policy = policy
         self._sink = sink
         self._cgroup = cgroup
+        self._netns = netns
         self._tables = AddressBlock(netns)
         self._programs: NetworkPrograms | None = None
+        self._names: NameBlock | None = None
         self._problem = ""
         self._refused = 0
         self._lock = threading.Lock()
@@ -40,7 +46,8 @@ class NetworkEnforcement:
             self._programs = NetworkPrograms(self._cgroup or unified_hierarchy(), self._seen)
         except (OSError, ValueError) as error:
             self._problem = f"no BPF programs: {error}"
-            log.warning("addresses are refused by nftables, domains not at all: %s", error)
+            log.warning("addresses and domains are refused by nftables: %s", error)
+            self._block_names()
         self._policy.listen(self._changed)
         self._enforce()
 
@@ -50,20 +57,37 @@ class NetworkEnforcement:
             if self._programs is not None:
                 self._programs.close()
                 self._programs = None
+            if self._names is not None:
+                self._names.stop()
+                self._names = None
             try:
                 self._tables.remove()
             except (OSError, RuntimeError):
                 log.exception("the table of listed addresses could not be removed")
 
     def health(self) -> dict[str, Any]:
-        programs = self._programs
+        programs, names = self._programs, self._names
+        if programs is not None:
+            domains = "cgroup BPF"
+        else:
+            domains = names.mechanism if names is not None and names.alive() else "none"
+        lost = programs.lost() if programs else names.lost if names else 0
         return {
             "addresses": "cgroup BPF" if programs else self._tables.mechanism,
-            "domains": "cgroup BPF" if programs else "none",
+            "domains": domains,
             "reported": self._refused,
-            "lost": programs.lost() if programs else 0,
+            "lost": lost,
             "problem": self._problem,
         }
+
+    def _block_names(self) -> None:
+        names = NameBlock(self._sink, self._seen, self._netns)
+        try:
+            names.start()
+            self._names = names
+        except (OSError, RuntimeError) as error:
+            self._problem += f"; no resolver proxy: {error}"
+            log.warning("domains are only detected: %s", error)
 
     def _changed(self, changes: Changes) -> None:
         if changes.full or any(i.type not in HASH_LENGTHS for i in (*changes.upserted, *changes.removed)):
@@ -77,6 +101,8 @@ class NetworkEnforcement:
                     self._programs.apply(addresses, self._policy.domain_rules())
                 else:
                     self._tables.apply(addresses)
+                    if self._names is not None:
+                        self._names.apply(self._policy.domain_rules())
             except (OSError, RuntimeError) as error:
                 self._problem = str(error)
                 log.exception("the list of addresses and domains could not be enforced")
@@ -84,12 +110,3 @@ class NetworkEnforcement:
     def _seen(self, rule: Indicator, pid: int, columns: dict[str, Any]) -> None:
         self._refused += 1
         self._sink.emit(name_account(network_event(rule, pid, **columns)))
-
-
-def unified_hierarchy() -> Path:
-    """The root of cgroup v2. Raises FileNotFoundError."""
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        fields, _, rest = line.partition(" - ")
-        if rest.startswith("cgroup2 "):
-            return Path(fields.split(" ")[4])
-    raise FileNotFoundError("cgroup v2 is not mounted")

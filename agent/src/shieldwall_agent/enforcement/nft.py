@@ -60,12 +60,7 @@ def inside(netns: str | None, action: Callable[[], T]) -> T:
 
     def work() -> None:
         try:
-            fd = os.open(namespace(netns), os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                if _libc.setns(fd, _CLONE_NEWNET) < 0:
-                    raise OSError(ctypes.get_errno(), f"cannot enter {netns}")
-            finally:
-                os.close(fd)
+            enter(netns)
             results.append(action())
         except BaseException as error:
             errors.append(error)
@@ -76,6 +71,16 @@ def inside(netns: str | None, action: Callable[[], T]) -> T:
     if errors:
         raise errors[0]
     return results[0]
+
+
+def enter(netns: str) -> None:
+    """Take the calling thread into a network namespace, for good. Raises OSError."""
+    fd = os.open(namespace(netns), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _libc.setns(fd, _CLONE_NEWNET) < 0:
+            raise OSError(ctypes.get_errno(), f"cannot enter {netns}")
+    finally:
+        os.close(fd)
 
 
 def namespace(netns: str) -> Path:

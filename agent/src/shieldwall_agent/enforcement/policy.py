@@ -336,10 +336,11 @@ def domain_of(indicator: Indicator) -> str | None:
 
 
 def longest_match(name: str, rules: Mapping[str, Indicator]) -> Indicator | None:
-    """The rule for a name: its own, else that of its nearest listed parent domain."""
+    """The rule for a name: its own, else that of its nearest listed parent domain; none that has expired."""
     labels = name.rstrip(".").lower().split(".")
     for start in range(len(labels)):
-        if rule := rules.get(".".join(labels[start:])):
+        rule = rules.get(".".join(labels[start:]))
+        if rule and (rule.expires is None or rule.expires > time.time()):
             return rule
     return None
 

@@ -6,11 +6,12 @@
 | file on the list with Audit, let run | `AppControlExecutableAudited` |
 | connection or name refused | `ExploitGuardNetworkProtectionBlocked` |
 | connection or name on the list with Audit | `ExploitGuardNetworkProtectionAudited` |
+| name that passed our resolver proxy, which the sensors cannot see | `DnsQueryRequest` |
 
-AdditionalFields of all: `IndicatorId`, `IndicatorType`, `IndicatorValue`, `Action` (the indicator's), `Text`.
-Files also `ThreatName` (`EUS:Win32/CustomEnterpriseBlock!cl`, or `...NoAlertBlock!cl` for an indicator
-without alert), `WasRemediated`, `WasExecutingWhileDetected`. Network events
-`ResponseCategory: CustomBlockList`. Refused means prevented.
+AdditionalFields of all but the last: `IndicatorId`, `IndicatorType`, `IndicatorValue`, `Action` (the
+indicator's), `Text`. Files also `ThreatName` (`EUS:Win32/CustomEnterpriseBlock!cl`, or
+`...NoAlertBlock!cl` for an indicator without alert), `WasRemediated`, `WasExecutingWhileDetected`. Network
+events `ResponseCategory: CustomBlockList`. Refused means prevented.
 """
 
 import os
@@ -30,6 +31,8 @@ _TEXTS = {
     "BlockAndRemediate": "refused and remediated",
 }
 _HASH_COLUMNS = {"FileSha256": "SHA256", "FileSha1": "SHA1", "FileMd5": "MD5"}
+_QUERY_TYPES = {1: "A", 2: "NS", 5: "CNAME", 6: "SOA", 12: "PTR", 15: "MX", 16: "TXT", 28: "AAAA", 33: "SRV",
+                64: "SVCB", 65: "HTTPS", 255: "ANY"}  # fmt: skip
 _LONGEST_COMMAND = 32_768  # bytes
 
 
@@ -74,6 +77,24 @@ def network_event(indicator: Indicator, pid: int, **columns: Any) -> Event:
         **columns,
         **initiating_process(pid),
         "AdditionalFields": {**_indicator_fields(indicator), "ResponseCategory": "CustomBlockList"},
+    }
+
+
+def name_query(name: str, kind: int, server: str, protocol: str, pid: int) -> Event:
+    """A name asked for, as the sensors would tell it. `kind` is the type's number."""
+    return {
+        "Table": "DeviceEvents",
+        "Timestamp": timestamp(),
+        "ActionType": "DnsQueryRequest",
+        "RemoteUrl": name,
+        "RemoteIP": server,
+        "RemotePort": 53,
+        **initiating_process(pid),
+        "AdditionalFields": {
+            "DnsQueryString": name,
+            "DnsQueryType": _QUERY_TYPES.get(kind, str(kind)),
+            "Protocol": protocol,
+        },
     }
 
 
