@@ -148,7 +148,7 @@ class Compiler:
         if isinstance(node, Call):
             if (found := self.call_relation(node, env)) is not None:
                 return found
-            raise unknown("function", node.name, [*self.schema.functions, *env.visible()], node.at)
+            raise unknown("table function", node.name, [*self.schema.functions, *env.visible()], node.at)
         raise KqlError("A table or a tabular expression is expected here.", node.at)
 
     def named_relation(self, node: Name, env: Environment) -> Relation | None:

@@ -22,6 +22,10 @@ class KqlError(Exception):
         return self
 
 
+class UnknownSourceError(KqlError):
+    """A name where a table stands, that is none; a fuzzy union leaves such a table out."""
+
+
 class KqlSyntaxError(KqlError):
     """Text that is not of the language."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from shieldwall.kql.errors import KqlSyntaxError
 from shieldwall.kql.lexer import Token, duration, tokenize, unquote
@@ -162,7 +163,7 @@ class Parser:
         at = self.token.start
         if self.at("view") and self.peek().text == "(":
             self.advance()
-            return self.function(at)
+            return replace(self.function(at), view=True)
         if self.at("(") and self._is_function():
             return self.function(at)
         return self.pipeline_or_expression()

@@ -10,8 +10,7 @@ from shieldwall.kql import sql
 from shieldwall.kql.engine import Engine, Statement
 from shieldwall.kql.errors import KqlError
 from shieldwall.kql.frame import Frame, from_json, read, read_expression, stored_column, write
-from shieldwall.kql.local import HIDDEN
-from shieldwall.kql.relation import Column, Local, Relation, Select, over
+from shieldwall.kql.relation import Column, Local, Relation, Select, is_hidden, over
 from shieldwall.kql.values import Value, wire_text
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def inner_plan(compiler: Compiler, relation: Relation) -> Plan:
 
 def _shown(relation: Relation, expression: Any) -> tuple[Select, list[tuple[str, str]]]:
     final = over(relation)
-    final.columns = [column for column in final.columns if not column.name.startswith(HIDDEN)]
+    final.columns = [column for column in final.columns if not is_hidden(column.name)]
     for column in final.columns:
         column.sql = expression(column.type, column.sql)
         column.plain = False

@@ -301,6 +301,15 @@ class Shared(Relation):
         return f"{self.name} AS {alias}"
 
 
+SEARCHED = "$table"
+"""The one visible column whose name begins with the sign of hidden ones: where a row that search found comes from."""
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a column goes along unseen, as no query can name it."""
+    return name.startswith("$") and name != SEARCHED
+
+
 def passed(column: Column, alias: str = "q", name: str = "") -> Column:
     """The same column, one SELECT further out."""
     return Column(

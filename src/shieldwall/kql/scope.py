@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from shieldwall.kql import sql
-from shieldwall.kql.errors import KqlError
+from shieldwall.kql.errors import KqlError, UnknownSourceError
 from shieldwall.kql.relation import Column, Relation, Select, SortKey
 from shieldwall.kql.syntax import Expr, Function, Pipeline
 from shieldwall.kql.values import Value
@@ -113,4 +113,5 @@ def unknown(kind: str, name: str, known: Iterable[str], at: int) -> KqlError:
         name, names, 1, 0.7
     )
     hint = f" Did you mean '{near[0]}'?" if near else ""
-    return KqlError(f"Failed to resolve {kind} named '{name}'.{hint}", at, "SEM0100")
+    error = UnknownSourceError if kind.startswith("table") else KqlError
+    return error(f"Failed to resolve {kind} named '{name}'.{hint}", at, "SEM0100")

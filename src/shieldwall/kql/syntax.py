@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 
@@ -159,6 +160,8 @@ class Parameter(Node):
 class Function(Node):
     parameters: list[Parameter]
     body: list[Statement]
+    view: bool = False
+    """Whether wildcards find it."""
 
 
 @dataclass(slots=True)
@@ -179,3 +182,22 @@ class QueryParameters(Node):
 
 
 Statement = Let | SetOption | QueryParameters | Pipeline
+
+_FIELDS: dict[type, tuple[str, ...]] = {}
+
+
+def walk(node: Any) -> Iterator[Any]:
+    """A node and all that lie in it, outer ones first."""
+    pending = [node]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, list | tuple):
+            pending.extend(reversed(item))
+        elif isinstance(item, dict):
+            pending.extend(reversed(list(item.values())))
+        elif isinstance(item, Node):
+            yield item
+            kind = type(item)
+            if (names := _FIELDS.get(kind)) is None:
+                names = _FIELDS[kind] = tuple(part.name for part in fields(kind) if part.name != "at")
+            pending.extend(getattr(item, name) for name in reversed(names))

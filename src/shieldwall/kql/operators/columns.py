@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from shieldwall.kql.errors import KqlError
 from shieldwall.kql.expressions import Binder
 from shieldwall.kql.operators.registry import operator
-from shieldwall.kql.relation import Column, Relation, Select
+from shieldwall.kql.relation import Column, Relation, Select, is_hidden
 from shieldwall.kql.scope import Environment, unknown
 from shieldwall.kql.syntax import Expr, Name, Named, Operator, Ordered, Star
 from shieldwall.kql.values import Value, member
@@ -42,7 +42,7 @@ def named_values(binder: Binder, node: Expr) -> list[tuple[str, Value]]:
 
 def matches(pattern: str, name: str) -> bool:
     """Whether a name fits a pattern with ``*``."""
-    if name.startswith("$"):
+    if is_hidden(name):
         return False
     return pattern == "*" or fnmatchcase(name, pattern.replace("[", "[[]"))
 
