@@ -119,9 +119,12 @@ def _running_lines(status: dict[str, Any]) -> list[str]:
         lines.append("  blocking      nothing: the agent may not")
     lines.append("  sensors")
     for name, sensor in status["sensors"].items():
-        detail = f"  ({sensor['detail']})" if sensor.get("detail") else ""
         counts = f"{sensor.get('events', 0):>10} events {sensor.get('lost', 0):>6} lost"
-        lines.append(f"    {name:<12}{sensor.get('mechanism') or 'not running':<24}{counts}{detail}")
+        lines.append(f"    {name:<12}{sensor.get('mechanism') or 'not running':<24}{counts}")
+        if sensor.get("misses"):
+            lines.append(f"{'':<16}misses {sensor['misses']}")
+        if sensor.get("detail"):
+            lines.append(f"{'':<16}not by {sensor['detail']}")
     return lines
 
 

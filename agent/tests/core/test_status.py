@@ -50,6 +50,23 @@ def test_spool_facts_count_what_waits(tmp_path: Path) -> None:
     assert status.spool_facts(tmp_path / "none") == {"waiting": 0, "bytes": 0, "lost": 0}
 
 
+def test_tells_by_sensor_what_runs_what_it_misses_and_why_no_better() -> None:
+    sensor = {"mechanism": "AF_PACKET", "events": 3, "lost": 1, "misses": "much", "detail": "eBPF: refused"}
+    process = {"pid": 1, "running": True, "restarts": 0, "killed_stuck": 0}
+    told = status.render(
+        {
+            "version": "1", "running": True, "enrolled": False, "isolated": False, "policy_revision": 1,
+            "upload": {}, "channel": {}, "processes": {"sensor": process},
+            "enforcement": {"files": {}, "network": {}}, "spool": {"waiting": 0, "bytes": 0, "lost": 0},
+            "sensors": {"dns": sensor, "modules": {"mechanism": "", "detail": "eBPF: none"}},
+        }
+    )  # fmt: skip
+    lines = [" ".join(line.split()) for line in told.splitlines()]
+    begin = lines.index("dns AF_PACKET 3 events 1 lost")
+    assert lines[begin + 1 : begin + 3] == ["misses much", "not by eBPF: refused"]
+    assert lines[begin + 3 : begin + 5] == ["modules not running 0 events 0 lost", "not by eBPF: none"]
+
+
 def test_every_command_explains_itself_with_an_example() -> None:
     for name in ("enrol", "run", "status", "release", "vault"):
         told = command(Path(os.devnull), name, "--help")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shieldwall_agent.sensors import manager, polling
+from shieldwall_agent.sensors import canaries, manager, polling
 from shieldwall_agent.sensors.base import Surroundings, Unavailable
 from shieldwall_agent.sensors.ebpf import Ebpf
 from shieldwall_agent.sensors.manager import Sensors
@@ -17,9 +17,11 @@ from shieldwall_agent.sensors.polling import ConnectionPolling, ProcessPolling
 
 class _Stub:
     covers: tuple[str, ...] = ("files",)
+    misses = {"files": "much"}
 
-    def __init__(self, name: str, works: bool = True, sees: bool = True) -> None:
+    def __init__(self, name: str, works: bool = True, sees: bool = True, refuses: str = "") -> None:
         self.name, self._works, self._sees = name, works, sees
+        self.refused = {"files": refuses} if refuses else {}
         self.running = False
         self._looks = 0
 
@@ -45,8 +47,14 @@ class _Stub:
 def test_takes_the_first_that_proves_itself(
     kept: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stubs = [_Stub("absent", works=False), _Stub("blind", sees=False), _Stub("good"), _Stub("spare")]
-    monkeypatch.setattr(manager, "CANARY_SECONDS", 0.2)
+    stubs = [
+        _Stub("absent", works=False),
+        _Stub("blind", sees=False),
+        _Stub("partial", refuses="no files here"),
+        _Stub("good"),
+        _Stub("spare"),
+    ]
+    monkeypatch.setattr(canaries, "SECONDS", 0.2)
     monkeypatch.setattr(manager, "WATCH_SECONDS", 0.05)
     monkeypatch.setattr(Sensors, "_mechanisms", lambda self: [lambda active, s=s: s for s in stubs])
     sensors = Sensors(kept, tmp_path)
@@ -56,8 +64,10 @@ def test_takes_the_first_that_proves_itself(
         assert health["mechanism"] == "good"
         assert "absent: not here" in health["detail"]
         assert "blind: did not see its own canary" in health["detail"]
-        assert [stub.running for stub in stubs] == [False, False, True, False]
-        stubs[2]._works = stubs[2].running = False
+        assert "partial: no files here" in health["detail"]
+        assert health["misses"] == "much"
+        assert [stub.running for stub in stubs] == [False, False, False, True, False]
+        stubs[3]._works = stubs[3].running = False
         deadline = time.monotonic() + 3
         while sensors.health()["files"]["mechanism"] != "spare" and time.monotonic() < deadline:
             time.sleep(0.02)

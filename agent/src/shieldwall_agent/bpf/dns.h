@@ -94,7 +94,7 @@ static __always_inline int on_dns(struct __sk_buff *packet, bool received)
 	struct place place = {};
 	struct owner owner = {}, *known;
 	struct dns_event *event;
-	__u32 size;
+	__u32 last; // byte of the payload
 
 	if (!find(packet, received, &place) || packet->len <= place.payload)
 		return 1;
@@ -127,16 +127,16 @@ static __always_inline int on_dns(struct __sk_buff *packet, bool received)
 		bpf_skb_load_bytes(packet, place.address, event->server, 4);
 	else
 		bpf_skb_load_bytes(packet, place.address, event->server, 16);
-	size = packet->len - place.payload;
-	event->length = size;
-	if (size > DNS_MAX)
-		size = DNS_MAX;
-	asm volatile("" : "+r"(size)); // keep the bound where the verifier sees it
-	if (size < 1 || size > DNS_MAX || bpf_skb_load_bytes(packet, place.payload, event->payload, size)) {
+	last = packet->len - place.payload - 1;
+	event->length = last + 1;
+	asm volatile("" : "+r"(last)); // keep the bounds where the verifier sees them; that of 6.1 learns no lower one
+	if (last >= DNS_MAX)
+		last = DNS_MAX - 1;
+	event->size = last + 1;
+	if (bpf_skb_load_bytes(packet, place.payload, event->payload, last + 1)) {
 		bpf_ringbuf_discard(event, 0);
 		return 1;
 	}
-	event->size = size;
 	bpf_ringbuf_submit(event, wake());
 	return 1;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
-// What happens on this machine, told to one ring buffer: executions, forks, exits, TCP states, DNS (dns.h).
+// What happens on this machine, told to one ring buffer: executions, forks, exits, TCP states, DNS (dns.h), kernel modules.
 // Raw tracepoints and cgroup hooks: they load where kprobes, fentry and LSM programs are refused, and cost
 // nothing elsewhere.
 #include "vmlinux.h"
@@ -21,7 +21,7 @@
 #define STATE_CLOSE 7
 #define STATE_LISTEN 10
 
-enum kind { EXEC = 1, FORK = 2, EXIT = 3, SOCKET = 4, DNS = 5 };
+enum kind { EXEC = 1, FORK = 2, EXIT = 3, SOCKET = 4, DNS = 5, MODULE = 6 };
 
 // Times are nanoseconds of the boot clock; a process is its pid and its start.
 struct header {
@@ -65,6 +65,14 @@ struct socket_event {
 	__u8 local[16];
 	__u8 remote[16];
 	char comm[16];
+};
+
+struct module_event {
+	struct header header;
+	__u64 taints;
+	__u32 loaded;
+	__u32 unused;
+	char name[64];
 };
 
 struct owner {
@@ -286,5 +294,32 @@ int on_socket_state(struct bpf_raw_tracepoint_args *ctx)
 }
 
 #include "dns.h"
+
+// Both run in the process that asked, insmod or modprobe.
+static __always_inline int on_module(const struct module *module, bool loaded)
+{
+	struct owner owner = {};
+	struct module_event event = {};
+
+	fill_owner(&owner, (struct task_struct *)bpf_get_current_task());
+	fill_header(&event.header, MODULE, &owner);
+	event.loaded = loaded;
+	event.taints = BPF_CORE_READ(module, taints);
+	BPF_CORE_READ_STR_INTO(&event.name, module, name);
+	tell(&event, sizeof(event));
+	return 0;
+}
+
+SEC("raw_tp/module_load")
+int on_module_load(struct bpf_raw_tracepoint_args *ctx)
+{
+	return on_module((const struct module *)ctx->args[0], true);
+}
+
+SEC("raw_tp/module_free")
+int on_module_free(struct bpf_raw_tracepoint_args *ctx)
+{
+	return on_module((const struct module *)ctx->args[0], false);
+}
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -35,6 +35,11 @@ class AuditNetlink:
 
     name = "audit netlink"
     covers: tuple[str, ...] = ("processes", "logons")
+    misses = {
+        "processes": "32-bit programs, and until they fork processes older than audit",
+        "logons": "programs that tell audit nothing",
+    }
+    refused: dict[str, str] = {}
 
     def __init__(self, around: Surroundings, own: Own, active: set[str], executions: bool = True) -> None:
         self._around = around

@@ -1,7 +1,7 @@
 """What every mechanism of a sensor is: started, proved by a canary, asked for its health, stopped."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from shieldwall_agent.events import Sink
@@ -35,6 +35,14 @@ class Mechanism(Protocol):
 
     name: str
     covers: tuple[str, ...]
+
+    @property
+    def misses(self) -> Mapping[str, str]:
+        """By sensor, what it cannot see by its nature."""
+
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """Sensors that it could not start while it serves others, with the reason."""
 
     def start(self) -> None:
         """Begin to see; Unavailable when this machine does not let it."""
@@ -84,6 +92,9 @@ class Worker:
 
 class OneThread:
     """The part that mechanisms of one thread have in common; they count into `_seen` and `_lost`."""
+
+    misses: Mapping[str, str] = {}
+    refused: Mapping[str, str] = {}
 
     def __init__(self, name: str, step: Callable[[], Any]) -> None:
         self._seen = 0

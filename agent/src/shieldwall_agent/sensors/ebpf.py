@@ -1,4 +1,4 @@
-"""Processes, TCP connections and DNS by BPF programs in the kernel: complete, with the owner of each."""
+"""Processes, TCP connections, DNS and modules by BPF programs in the kernel: complete, with their owners."""
 
 import os
 import struct
@@ -8,7 +8,7 @@ from shieldwall_agent.cgroups import unified_hierarchy
 from shieldwall_agent.clock import boot_to_unix, ticks_of
 from shieldwall_agent.events import events_lost
 from shieldwall_agent.processes import Process, joined
-from shieldwall_agent.sensors import addresses
+from shieldwall_agent.sensors import addresses, modules
 from shieldwall_agent.sensors.base import Surroundings, Unavailable, Worker
 from shieldwall_agent.sensors.dns_lookups import Lookups
 from shieldwall_agent.sensors.execution import executed
@@ -23,7 +23,9 @@ _EXEC = struct.Struct("=QQIIIIII16s")  # inode, cgroup, device, loginuid, sessio
 _SOCKET = struct.Struct("=HHHHH6x16s16s16s")  # family, old, new, local port, remote port, addresses, comm
 _DNS = struct.Struct("=QIIHHBB2x16s")  # socket, sequence, length, family, size, protocol, received, server
 
-_EXECUTED, _FORKED, _EXITED, _SOCKET_STATE, _LOOKUP = 1, 2, 3, 4, 5
+_MODULE = struct.Struct("=QI4x64s")  # taints, loaded, name
+
+_EXECUTED, _FORKED, _EXITED, _SOCKET_STATE, _LOOKUP, _MODULE_CHANGE = 1, 2, 3, 4, 5, 6
 _ESTABLISHED, _SYN_SENT, _LISTEN = 1, 2, 10
 _NOBODY = 0xFFFFFFFF
 
@@ -31,6 +33,7 @@ _PROGRAMS = {
     "processes": ("on_exec", "on_fork", "on_exit"),
     "network": ("on_socket_state",),
     "dns": ("on_sent", "on_received"),
+    "modules": ("on_module_load", "on_module_free"),
 }
 _OF_CGROUP = _PROGRAMS["dns"]
 
@@ -42,7 +45,12 @@ class Ebpf:
     """
 
     name = "eBPF"
-    covers: tuple[str, ...] = ("processes", "network", "dns")
+    covers: tuple[str, ...] = tuple(_PROGRAMS)
+    misses = {
+        "network": "UDP; which worker of a server accepts",
+        "dns": "names asked for over HTTPS, TLS and QUIC; answers later than 2 s",
+        "modules": "the file of a module",
+    }
 
     def __init__(self, around: Surroundings, own: Own, active: set[str]) -> None:
         self._around = around
@@ -62,7 +70,7 @@ class Ebpf:
     def start(self) -> None:
         try:
             self._object = self._load()
-            for sensor in _PROGRAMS:
+            for sensor in _PROGRAMS.keys() - self.refused.keys():
                 self._attach(self._object, sensor)
             self._ring = self._object.ring("events", self._waiting.append)
         except BpfError as error:
@@ -75,8 +83,9 @@ class Ebpf:
     def _load(self) -> BpfObject:
         try:
             return BpfObject("sensors")
-        except BpfError:
-            return BpfObject("sensors", without=_OF_CGROUP)  # of another type, so perhaps only these
+        except BpfError as error:
+            self.refused["dns"] = str(error)  # of another type, so perhaps only these
+            return BpfObject("sensors", without=_OF_CGROUP)
 
     def _attach(self, loaded: BpfObject, sensor: str) -> None:
         try:
@@ -153,6 +162,12 @@ class Ebpf:
             self._seen["dns"] += 1
             if "dns" in self._active:
                 self._lookup(sample, when, self._process(pid, start, ppid, uid))
+        elif kind == _MODULE_CHANGE:
+            self._seen["modules"] += 1
+            if "modules" in self._active:
+                taints, loaded, name = _MODULE.unpack_from(sample, _HEADER.size)
+                process = self._process(pid, start, ppid, uid)
+                self._around.sink.emit(modules.changed(bool(loaded), name, when, process, taints))
 
     def _process(self, pid: int, start: int, ppid: int, uid: int) -> Process:
         process = self._around.processes.fork(pid, ticks_of(start), ppid, uid)

@@ -43,6 +43,7 @@ class FileWatching(OneThread):
 
     name = "fanotify"
     covers: tuple[str, ...] = ("files",)
+    misses = {"files": "what other machines do on network filesystems, and writes through a mapping"}
 
     def __init__(self, around: Surroundings, own: Own, active: set[str], quiet: tuple[str, ...]) -> None:
         super().__init__("files", self._step)

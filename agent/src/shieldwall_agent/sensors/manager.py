@@ -1,9 +1,6 @@
 """Chooses for each sensor the first mechanism that proves itself, and another when it fails."""
 
 import logging
-import os
-import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +10,7 @@ from typing import Any
 from shieldwall_agent.events import Event, Sink
 from shieldwall_agent.sensors.audit import AuditNetlink
 from shieldwall_agent.sensors.base import Mechanism, Surroundings, Unavailable
+from shieldwall_agent.sensors.canaries import prove
 from shieldwall_agent.sensors.ebpf import Ebpf
 from shieldwall_agent.sensors.files import FileWatching
 from shieldwall_agent.sensors.logons import LogonFiles
@@ -21,7 +19,6 @@ from shieldwall_agent.sensors.own import Own
 from shieldwall_agent.sensors.polling import ConnectionPolling, ProcessPolling
 
 SENSORS = ("processes", "network", "dns", "files", "logons", "modules")
-CANARY_SECONDS = 3.0
 WATCH_SECONDS = 10.0
 PROVE_SECONDS = 300.0
 
@@ -52,12 +49,14 @@ class Sensors:
             mechanism.stop()
 
     def health(self) -> dict[str, dict[str, Any]]:
-        """By sensor: mechanism (empty without one), events told and lost, and why better ones do not run."""
+        """By sensor: mechanism (empty without one), what it misses, events told and lost, and why better ones
+        do not run."""
         found = {}
         for name in SENSORS:
             mechanism = self._running.get(name)
             found[name] = {
                 "mechanism": mechanism.name if mechanism else "",
+                "misses": mechanism.misses.get(name, "") if mechanism else "",
                 "events": self._counted.by_sensor.get(name, 0),
                 "lost": mechanism.lost() if mechanism else 0,
                 "detail": "; ".join(self._why_not[name]),
@@ -91,6 +90,9 @@ class Sensors:
             except Unavailable as error:
                 self._note(wanted, mechanism, str(error))
                 continue
+            for name in mechanism.refused.keys() & set(wanted):
+                self._note([name], mechanism, mechanism.refused[name])
+                wanted.remove(name)
             proven = [name for name in wanted if prove(mechanism, name, self._folder)]
             self._note(set(wanted) - set(proven), mechanism, "did not see its own canary")
             if not proven:
@@ -104,7 +106,8 @@ class Sensors:
     def _note(self, sensors: Any, mechanism: Mechanism, reason: str) -> None:
         for name in sensors:
             log.info("%s not by %s: %s", name, mechanism.name, reason)
-            self._why_not[name].append(f"{mechanism.name}: {reason}")
+            if (text := f"{mechanism.name}: {reason}") not in self._why_not[name]:
+                self._why_not[name].append(text)
 
     def _watch(self) -> None:
         """Replace a mechanism that has died or gone blind."""
@@ -148,52 +151,3 @@ class _Counting:
             name = "dns" if action == "DnsQueryResponse" else "modules" if "Driver" in action else ""
         self.by_sensor[name] = self.by_sensor.get(name, 0) + 1
         self._sink.emit(event)
-
-
-def prove(mechanism: Mechanism, sensor: str, folder: Path) -> bool:
-    """Whether a mechanism sees something that we do for it to see. Logons and modules cannot be tried."""
-    act = _CANARIES.get(sensor)
-    if act is None:
-        return True
-    before = mechanism.seen(sensor)
-    deadline = time.monotonic() + CANARY_SECONDS
-    act(folder)
-    while mechanism.seen(sensor) == before:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
-
-
-def _run_something(_folder: Path) -> None:
-    # Lives long enough for a mechanism that polls.
-    with subprocess.Popen(["/bin/sleep", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
-        pass
-
-
-def _connect_somewhere(_folder: Path) -> None:
-    with socket.socket() as server, socket.socket() as client:
-        server.bind(("127.0.0.1", 0))
-        server.listen(1)
-        client.settimeout(1)
-        client.connect(server.getsockname())
-
-
-def _ask_a_name(_folder: Path) -> None:
-    query = b"\x53\x57\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x06canary\x00\x00\x01\x00\x01"
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.sendto(query, ("127.0.0.1", 53))
-
-
-def _make_a_file(folder: Path) -> None:
-    path = folder / f".canary-{os.getpid()}"
-    path.write_bytes(b"canary")
-    path.unlink()
-
-
-_CANARIES: dict[str, Callable[[Path], None]] = {
-    "processes": _run_something,
-    "network": _connect_somewhere,
-    "dns": _ask_a_name,
-    "files": _make_a_file,
-}

@@ -19,6 +19,7 @@ class ProcessPolling(OneThread):
 
     name = "/proc polling"
     covers: tuple[str, ...] = ("processes",)
+    misses = {"processes": f"most that run for less than {PROCESS_SECONDS} s"}
 
     def __init__(self, around: Surroundings, own: Own, active: set[str]) -> None:
         super().__init__("process-polling", self._step)
@@ -54,6 +55,9 @@ class ConnectionPolling(OneThread):
 
     name = "/proc/net polling"
     covers: tuple[str, ...] = ("network",)
+    misses = {
+        "network": f"connections shorter than {CONNECTION_SECONDS:.0f} s, failed ones, other namespaces"
+    }
 
     def __init__(self, around: Surroundings, own: Own, active: set[str]) -> None:
         super().__init__("connection-polling", self._step)
