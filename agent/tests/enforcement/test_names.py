@@ -142,6 +142,19 @@ def test_one_socket_that_asks_several_servers(running: Running, net: Net) -> Non
                 assert served(answer) == (NUMBERS[host] if name == "good.example" else 0)
 
 
+@pytest.mark.parametrize("host", [FIRST, FIRST6])
+def test_a_socket_that_is_bound_to_an_interface(running: Running, net: Net, host: str) -> None:
+    running.lists(domain("evil.example"))
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    udp = nft.inside(net.device, lambda: socket.socket(family, socket.SOCK_DGRAM))
+    udp.settimeout(3)
+    with udp:
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"swa\0")
+        for name, server in (("good.example", NUMBERS[host]), ("evil.example", 0)):
+            udp.sendto(query(name), (host, 53))
+            assert served(udp.recv(512)) == server
+
+
 def test_what_is_no_dns_passes_unchanged(running: Running, net: Net) -> None:
     running.lists(domain("evil.example"))
     with client(net, socket.SOCK_DGRAM, FIRST) as udp:

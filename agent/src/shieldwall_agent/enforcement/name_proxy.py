@@ -8,28 +8,65 @@ DNS at all. Everything is bounded: the oldest of too many clients gives way to t
 import asyncio
 import contextlib
 import socket
+import struct
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
 from shieldwall_agent.enforcement import dns_message
 from shieldwall_agent.enforcement.conntrack import Conntrack, Flow
-from shieldwall_agent.enforcement.name_redirect import MARK, Listener
+from shieldwall_agent.enforcement.name_redirect import Listener
+from shieldwall_agent.enforcement.name_stream import Judge, Relay
+from shieldwall_agent.enforcement.name_upstream import outgoing
 
 MOST_FLOWS = 256  # UDP clients at once, each with a socket
 MOST_CONNECTIONS = 64  # TCP clients at once, each with two
 MOST_JUDGED = 256  # UDP messages that wait for the judge; more are dropped, as networks do
 IDLE_SECONDS = 20.0  # UDP: below the 30 s for which the kernel remembers where answers go
-IDLE_CONNECTION_SECONDS = 120.0
-CONNECT_SECONDS = 10.0
 
 _DATAGRAM = 65_535
 _BATCH = 64  # datagrams taken from one socket before others have their turn
 _LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
+_ANY = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104 - only redirected packets are taken
+_IP_PKTINFO = 8
+_CONTROL = socket.CMSG_SPACE(20)
+_INFO4, _INFO6 = struct.Struct("=I4s4s"), struct.Struct("=16sI")  # in_pktinfo, in6_pktinfo
 
-Judge = Callable[[bytes, Flow], Awaitable[bytes | None]]
-"""Gives the answer to send instead of passing the message on, or None to pass it on."""
+
+@dataclass(frozen=True, slots=True)
+class _Client:
+    """A UDP client, and where its packets arrive: answers leave by the same interface, which a socket that is
+    bound to one asks for."""
+
+    here: socket.socket
+    peer: tuple[Any, ...]
+    address: str
+    interface: int
+
+    @classmethod
+    def of(
+        cls, here: socket.socket, peer: tuple[Any, ...], control: list[tuple[int, int, bytes]]
+    ) -> "_Client":
+        ((_, _, info),) = control
+        if here.family == socket.AF_INET:
+            interface, _, address = _INFO4.unpack(info)
+        else:
+            address, interface = _INFO6.unpack(info)
+        return cls(here, peer, socket.inet_ntop(here.family, address), interface)
+
+    @property
+    def end(self) -> tuple[str, int]:
+        return self.address, self.here.getsockname()[1]
+
+    def send(self, message: bytes) -> None:
+        family = self.here.family
+        address = socket.inet_pton(family, self.address)
+        if family == socket.AF_INET:
+            control = (socket.SOL_IP, _IP_PKTINFO, _INFO4.pack(self.interface, address, address))
+        else:
+            control = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, _INFO6.pack(address, self.interface))
+        self.here.sendmsg([message], [control], 0, self.peer)
 
 
 @dataclass(slots=True)
@@ -37,8 +74,7 @@ class _Upstream:
     """The way of one UDP client to its server."""
 
     way: socket.socket
-    here: socket.socket
-    peer: tuple[Any, ...]
+    client: _Client
     used: float = 0.0
     lately: deque[bytes] = field(default_factory=lambda: deque(maxlen=4))  # what it sent
 
@@ -61,14 +97,15 @@ class NameProxy:
         listeners: list[Listener] = []
         for family, address in _LOOPBACK.items():
             try:
-                udp, tcp = (_bound(family, kind, address) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM))
+                udp = _bound(family, socket.SOCK_DGRAM, _ANY[family])
+                tcp = _bound(family, socket.SOCK_STREAM, address)
             except OSError:
                 if family == socket.AF_INET:
                     raise
                 continue  # without IPv6 there is nothing to redirect
             self._datagrams.append(udp)
             self._loop.add_reader(udp, self._received, udp)
-            self._servers.append(await asyncio.start_server(self._accepted, sock=tcp, limit=_DATAGRAM + 2))
+            self._servers.append(await asyncio.start_server(self._accepted, sock=tcp))
             name = "ipv4" if family == socket.AF_INET else "ipv6"
             listeners += [(name, "udp", udp.getsockname()[1]), (name, "tcp", tcp.getsockname()[1])]
         return listeners
@@ -99,38 +136,38 @@ class NameProxy:
     def _received(self, here: socket.socket) -> None:
         with contextlib.suppress(BlockingIOError):
             for _ in range(_BATCH):
-                message, peer = here.recvfrom(_DATAGRAM)
+                message, control, _, peer = here.recvmsg(_DATAGRAM, _CONTROL)
                 if len(self._judging) < MOST_JUDGED:
-                    _spawn(self._judging, self._datagram(message, here, peer))
+                    _spawn(self._judging, self._datagram(message, _Client.of(here, peer, control)))
 
-    async def _datagram(self, message: bytes, here: socket.socket, peer: tuple[Any, ...]) -> None:
+    async def _datagram(self, message: bytes, client: _Client) -> None:
         with contextlib.suppress(OSError):  # a message that cannot be sent is lost, as on any network
-            flow = self._conntrack.original(socket.IPPROTO_UDP, here.getsockname()[:2], peer[:2])
+            flow = self._conntrack.original(socket.IPPROTO_UDP, client.end, client.peer[:2])
             if flow is None:
                 return
             if refusal := await self._judge(message, flow):
-                here.sendto(refusal, peer)
+                client.send(refusal)
             else:
-                upstream = self._upstream(flow, here, peer)
+                upstream = self._upstream(flow, client)
                 upstream.lately.append(message)
                 try:
                     upstream.way.send(message)
                 except ConnectionRefusedError:  # what was sent before
                     _tell_unreachable(upstream)
 
-    def _upstream(self, flow: Flow, here: socket.socket, peer: tuple[Any, ...]) -> _Upstream:
+    def _upstream(self, flow: Flow, client: _Client) -> _Upstream:
         upstream = self._upstreams.get(flow)
         if upstream is None:
             if len(self._upstreams) >= MOST_FLOWS:
                 self._forget(next(iter(self._upstreams)))
-            outgoing = _outgoing(flow)
+            way = outgoing(flow, client.interface)
             try:
-                outgoing.connect(flow.server)
+                way.connect(flow.server)
             except OSError:
-                outgoing.close()
+                way.close()
                 raise
-            upstream = self._upstreams[flow] = _Upstream(outgoing, here, peer)
-            self._loop.add_reader(outgoing, self._answered, upstream)
+            upstream = self._upstreams[flow] = _Upstream(way, client)
+            self._loop.add_reader(way, self._answered, upstream)
         upstream.used = self._loop.time()
         self._upstreams.move_to_end(flow)
         return upstream
@@ -138,7 +175,7 @@ class NameProxy:
     def _answered(self, upstream: _Upstream) -> None:
         try:
             for _ in range(_BATCH):
-                upstream.here.sendto(upstream.way.recv(_DATAGRAM), upstream.peer)
+                upstream.client.send(upstream.way.recv(_DATAGRAM))
         except BlockingIOError:
             pass
         except OSError:
@@ -162,84 +199,11 @@ class NameProxy:
         try:
             flow = peer and self._conntrack.original(socket.IPPROTO_TCP, here[:2], peer[:2])
             if flow:
-                await _Relay(self._judge, flow, reader, writer).run()
+                await Relay(self._judge, flow, reader, writer).run()
         except (OSError, TimeoutError):
             pass
         finally:
             writer.transport.abort()
-
-
-class _Relay:
-    """One TCP client. The server is connected to beside waiting for the first message: whoever speaks
-    first is heard, and a refused name needs no server."""
-
-    def __init__(
-        self, judge: Judge, flow: Flow, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        self._judge = judge
-        self._flow = flow
-        self._reader = reader
-        self._writer = writer
-        self._answers = 0  # bytes
-
-    async def run(self) -> None:
-        connecting = asyncio.create_task(self._connect())
-        answering = asyncio.create_task(self._pass_answers(connecting))
-        try:
-            if await self._pass_queries(connecting):
-                await answering
-        finally:
-            for task in (answering, connecting):
-                task.cancel()
-            await asyncio.gather(answering, connecting, return_exceptions=True)
-            if connecting.done() and not connecting.cancelled() and not connecting.exception():
-                connecting.result()[1].transport.abort()
-
-    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        outgoing = _outgoing(self._flow)
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await asyncio.get_running_loop().sock_connect(outgoing, self._flow.server)
-            return await asyncio.open_connection(sock=outgoing)
-        except BaseException:
-            outgoing.close()
-            raise
-
-    async def _pass_queries(self, connecting: "asyncio.Task[Any]") -> bool:
-        """Whether the client may have more answers."""
-        stream = dns_message.QueryStream()
-        while data := await self._read():
-            for part, query in stream.feed(data):
-                if query and (refusal := await self._judge(part[2:], self._flow)):
-                    if not self._answers:  # into the middle of another answer it may not go
-                        await self._say_last(len(refusal).to_bytes(2) + refusal)
-                    return False
-                _, server = await connecting
-                server.write(part)
-                await server.drain()
-        _, server = await connecting
-        server.write(stream.rest())
-        server.write_eof()
-        return True
-
-    async def _read(self) -> bytes:
-        async with asyncio.timeout(IDLE_CONNECTION_SECONDS):
-            return await self._reader.read(_DATAGRAM)
-
-    async def _say_last(self, message: bytes) -> None:
-        self._writer.write(message)
-        self._writer.close()
-        async with asyncio.timeout(CONNECT_SECONDS):
-            await self._writer.wait_closed()
-
-    async def _pass_answers(self, connecting: "asyncio.Task[Any]") -> None:
-        server, _ = await connecting
-        while part := await server.read(_DATAGRAM):
-            self._answers += len(part)
-            self._writer.write(part)
-            await self._writer.drain()
-        self._writer.write_eof()
-        await self._writer.drain()
 
 
 def _tell_unreachable(upstream: _Upstream) -> None:
@@ -249,34 +213,23 @@ def _tell_unreachable(upstream: _Upstream) -> None:
             query = upstream.lately.popleft()
             if dns_message.asked(query):
                 answer = dns_message.answer(query, dns_message.SERVER_FAILURE)
-                upstream.here.sendto(answer, upstream.peer)
+                upstream.client.send(answer)
 
 
 def _bound(family: int, kind: int, address: str) -> socket.socket:
     bound = socket.socket(family, kind | socket.SOCK_NONBLOCK)
     try:
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if kind == socket.SOCK_DGRAM and family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        elif kind == socket.SOCK_DGRAM:
+            bound.setsockopt(socket.SOL_IP, _IP_PKTINFO, 1)
         bound.bind((address, 0))
     except OSError:
         bound.close()
         raise
     return bound
-
-
-def _outgoing(flow: Flow) -> socket.socket:
-    """From the client's own address, so that it is routed as the client's would be, and not redirected."""
-    kind = socket.SOCK_DGRAM if flow.protocol == socket.IPPROTO_UDP else socket.SOCK_STREAM
-    outgoing = socket.socket(flow.family, kind | socket.SOCK_NONBLOCK)
-    try:
-        outgoing.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, MARK)
-        outgoing.setsockopt(socket.SOL_IP, _BIND_ADDRESS_NO_PORT, 1)
-        outgoing.bind((flow.client[0], 0))
-    except OSError:
-        outgoing.close()
-        raise
-    return outgoing
-
-
-_BIND_ADDRESS_NO_PORT = 24
 
 
 def _spawn(tasks: set["asyncio.Task[None]"], work: Coroutine[Any, Any, None]) -> None:

@@ -63,8 +63,8 @@ class Redirect:
 def ruleset(listeners: Iterable[Listener], owned: bool) -> str:
     """One transaction that replaces the table."""
     rules = "".join(
-        f"    meta nfproto {family} meta l4proto {protocol} meta l4proto @alive {protocol} dport {DNS_PORT} "
-        f"redirect to :{port};\n"
+        f"    meta nfproto {family} meta l4proto @alive {protocol} dport {DNS_PORT} {_WAYS[family, protocol]}"
+        f":{port};\n"
         for family, protocol, port in listeners
     )
     return (
@@ -78,6 +78,14 @@ def ruleset(listeners: Iterable[Listener], owned: bool) -> str:
     )
 
 
+# To loopback, a socket's packets do not go when it is bound to an interface; to its own address they do.
+# Its connections would not come back, so those are lost.
+_WAYS = {
+    ("ipv4", "tcp"): "redirect to ",
+    ("ipv6", "tcp"): "redirect to ",
+    ("ipv4", "udp"): "fib saddr type local dnat ip to ip saddr",
+    ("ipv6", "udp"): "fib saddr type local dnat ip6 to ip6 saddr",
+}
 _ALIVE = ", ".join(f"{protocol} timeout {LONGEST_SILENCE}s" for protocol in ("udp", "tcp"))
 # Older kernels do not prolong an element that is there already, nor delete one that is not.
 _RENEWAL = (
