@@ -83,6 +83,6 @@ def test_rows_with_unknown_columns_are_not_stored(telemetry: TelemetryStore) -> 
 def test_terms_are_found_by_the_text_index(telemetry: TelemetryStore) -> None:
     plan = telemetry.system_query(
         "EXPLAIN indexes = 1 SELECT count() FROM shieldwall.DeviceProcessEvents "
-        "WHERE hasAllTokens(ProcessCommandLine, 'mimikatz')"
+        "WHERE hasAllTokens(lower(ProcessCommandLine), 'mimikatz')"
     )
     assert any("ix_text_ProcessCommandLine" in str(row) for row in plan)

@@ -173,8 +173,12 @@ class Binder:
             parts.append(left.right)
             left = left.left
         values = [self.boolean(part) for part in (left, *reversed(parts))]
-        text = f" {node.op.upper()} ".join(value.sql for value in values)
-        return made("bool", f"({text})", *values)
+        joiner = f" {node.op.upper()} "
+        text = joiner.join(value.sql for value in values)
+        where = (
+            joiner.join(value.condition for value in values) if any(value.where for value in values) else ""
+        )
+        return made("bool", f"({text})", *values, where=where and f"({where})")
 
     def _between(self, node: Between) -> Value:
         value, low, high = self.bind(node.of), self.bind(node.low), self.bind(node.high)
@@ -278,7 +282,10 @@ class Binder:
             if fold:
                 text, members = f"lower({text})", f"arrayMap(x -> lower(x), {members})"
             parts.append(f"has({members}, {text})")
-        return made("bool", "(" + " OR ".join(parts) + ")", of, *items)
+        either = "(" + " OR ".join(parts) + ")"
+        if of.type in ("string", "dynamic"):
+            return made("bool", either, of, *items)
+        return made("bool", f"ifNull({either}, false)", of, *items, where=either)
 
     def _call(self, node: Call) -> Value:
         name = node.name
@@ -321,6 +328,7 @@ class Binder:
 
     def _aggregate(self, node: Call) -> Value:
         inner = self.plain()
+        inner.grouped_by = self.grouped_by
         if node.name in CODED_AGGREGATES:
             found = CODED_AGGREGATES[node.name](inner, node, [])
         else:

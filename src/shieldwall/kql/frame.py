@@ -1,7 +1,7 @@
 """Rows in Python, typed as Kusto types them, on their way out of ClickHouse and back into it.
 
-A value is a str, bool, int, float or None; a datetime is its ticks of 100 ns since 1970, a timespan its ticks,
-a guid or decimal its text, a dynamic what its JSON stands for.
+A value is a str, bool, int, float or None; a datetime is its ticks of 100 ns since 1970, a timespan its
+ticks, a guid or decimal its text, a dynamic what its JSON stands for.
 """
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ from shieldwall.kql.values import UNKNOWN, Value, constant, convert, from_ticks,
 MAX_PATTERN = 250
 """Needles in one multi-search of ClickHouse, which takes up to 255."""
 _TERM = re.compile(r"[A-Za-z0-9]+")
-_EDGE = "[^a-zA-Z0-9]"
+_EDGE = r"[\x00-/:-@\[-`{-\x7f]"
+"""What parts terms: every ASCII character but letters and digits, as for the index."""
 
 
 def arithmetic(op: str, left: Value, right: Value, at: int) -> Value:
@@ -148,23 +149,30 @@ def equal(op: str, left: Value, right: Value, at: int) -> Value:
     """Equality; of a value and null it is false, and inequality is true."""
     indexed = left.indexed
     left, right = _comparable(left, right, at)
-    sign = "=" if op == "==" else "!="
     if op == "==" and indexed and isinstance(right.constant, str):
-        return made("bool", f"({_prefilter(left, [right.constant])}{left.sql} = {right.sql})", left, right)
-    text = f"({left.sql} {sign} {right.sql})"
-    return made("bool", text, left, right)
+        return made("bool", f"({_prefilter(left, right.constant)}{left.sql} = {right.sql})", left, right)
+    sign, unequal = ("=", "false") if op == "==" else ("!=", "true")
+    plain = f"({left.sql} {sign} {right.sql})"
+    constants = [value for value in (left, right) if value.is_constant and not value.is_null]
+    if left.type in ("string", "dynamic") or len(constants) == 2:
+        return made("bool", plain, left, right)
+    known = f"ifNull({plain}, {unequal})"
+    if constants:
+        return made("bool", known, left, right, where=plain if op == "==" else "")
+    exact = f"if(isNull({left.sql}) AND isNull({right.sql}), NULL, {known})"
+    return made("bool", exact, left, right, where=plain if op == "==" else "")
 
 
 def negate(value: Value) -> Value:
     return made("bool", f"(NOT {value.sql})", value)
 
 
-def _prefilter(value: Value, texts: list[str], joiner: str = "All") -> str:
-    """A condition on a text index that rows with one of ``texts`` fulfil, with AND behind; or nothing."""
-    terms = [term.lower() for text in texts for term in _TERM.findall(text) if text.isascii()]
-    if not terms or not value.indexed or not all(text.isascii() for text in texts):
+def _prefilter(value: Value, text: str) -> str:
+    """A condition on the text index that rows with all terms of ``text`` fulfil, and AND; or nothing."""
+    if not value.indexed or not text.isascii():
         return ""
-    return f"hasAllTokens({value.sql}, [{', '.join(map(sql.quote, dict.fromkeys(terms)))}]) AND "
+    terms = dict.fromkeys(term.lower() for term in _TERM.findall(text))
+    return f"hasAllTokens(lower({value.sql}), [{', '.join(map(sql.quote, terms))}]) AND " if terms else ""
 
 
 def string_operation(op: str, left: Value, right: Value, at: int) -> Value:
@@ -188,14 +196,15 @@ def _equal_fold(subject: Value, needle: Value) -> str:
     text = needle.constant
     if isinstance(text, str):
         lower = "lowerUTF8" if not text.isascii() else "lower"
-        return f"({_prefilter(subject, [text])}{lower}({subject.sql}) = {sql.quote(text.lower())})"
+        return f"({_prefilter(subject, text)}{lower}({subject.sql}) = {sql.quote(text.lower())})"
     return f"(lowerUTF8({subject.sql}) = lowerUTF8({needle.sql}))"
 
 
 def _contains(subject: Value, needle: Value) -> str:
     text = needle.constant
     if isinstance(text, str) and text.isascii():
-        return f"(positionCaseInsensitive({subject.sql}, {needle.sql}) > 0)"
+        guard = _prefilter(subject, _inner_terms(text, before=False, after=False))
+        return f"({guard}positionCaseInsensitive({subject.sql}, {needle.sql}) > 0)"
     return f"(positionCaseInsensitiveUTF8({subject.sql}, {needle.sql}) > 0)"
 
 
@@ -219,19 +228,20 @@ def term_condition(
     flag = "(?i)" if fold else ""
     if not isinstance(text, str):
         inner = f"regexpQuoteMeta({needle.sql})"
-        start = f"if(match({needle.sql}, '^[a-zA-Z0-9]'), '(?:^|{_EDGE})', '')" if before else "''"
-        end = f"if(match({needle.sql}, '[a-zA-Z0-9]$'), '(?:$|{_EDGE})', '')" if after else "''"
+        edge = sql.quote(f"(?:^|{_EDGE})"), sql.quote(f"(?:$|{_EDGE})")
+        start = f"if(match({needle.sql}, '^[a-zA-Z0-9]'), {edge[0]}, '')" if before else "''"
+        end = f"if(match({needle.sql}, '[a-zA-Z0-9]$'), {edge[1]}, '')" if after else "''"
         return f"match({subject.sql}, concat('{flag}', {start}, {inner}, {end}))"
     if not text:
         return "true"
     whole = before and after and _TERM.fullmatch(text) is not None
     if whole and subject.indexed:
-        condition = f"hasAllTokens({subject.sql}, [{sql.quote(text.lower())}])"
+        condition = f"hasAllTokens(lower({subject.sql}), [{sql.quote(text.lower())}])"
         return condition if fold else f"({condition} AND hasToken({subject.sql}, {sql.quote(text)}))"
     if whole:
         return f"hasToken{'CaseInsensitive' if fold else ''}({subject.sql}, {sql.quote(text)})"
     pattern = flag + term_pattern(text, before=before, after=after)
-    guard = _prefilter(subject, [_inner_terms(text, before=before, after=after)])
+    guard = _prefilter(subject, _inner_terms(text, before=before, after=after))
     return f"({guard}match({subject.sql}, {sql.quote(pattern)}))"
 
 
@@ -273,13 +283,15 @@ def _hassuffix_cs(subject: Value, needle: Value) -> str:
 
 def _startswith(subject: Value, needle: Value) -> str:
     if isinstance(needle.constant, str) and needle.constant.isascii():
-        return f"startsWithCaseInsensitive({subject.sql}, {needle.sql})"
+        guard = _prefilter(subject, _inner_terms(needle.constant, before=True, after=False))
+        return f"({guard}startsWithCaseInsensitive({subject.sql}, {needle.sql}))"
     return f"startsWith(lowerUTF8({subject.sql}), lowerUTF8({needle.sql}))"
 
 
 def _endswith(subject: Value, needle: Value) -> str:
     if isinstance(needle.constant, str) and needle.constant.isascii():
-        return f"endsWithCaseInsensitive({subject.sql}, {needle.sql})"
+        guard = _prefilter(subject, _inner_terms(needle.constant, before=False, after=True))
+        return f"({guard}endsWithCaseInsensitive({subject.sql}, {needle.sql}))"
     return f"endsWith(lowerUTF8({subject.sql}), lowerUTF8({needle.sql}))"
 
 
@@ -352,7 +364,7 @@ def _any_term(subject: Value, texts: list[str]) -> str:
     complex_ = list(dict.fromkeys(text for text in texts if not _TERM.fullmatch(text)))
     parts: list[str] = []
     if single and subject.indexed:
-        parts.append(f"hasAnyTokens({subject.sql}, [{', '.join(map(sql.quote, single))}])")
+        parts.append(f"hasAnyTokens(lower({subject.sql}), [{', '.join(map(sql.quote, single))}])")
     elif single:
         complex_ = [*single, *complex_]
     for start in range(0, len(complex_), MAX_PATTERN):

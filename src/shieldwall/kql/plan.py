@@ -32,14 +32,14 @@ class Step:
     work: LocalWork
 
     def run(self, engine: Engine, data: dict[str, str]) -> None:
-        frames = [read(columns, _bounded(engine.rows(reads, data))) for reads, columns in self.inputs]
+        frames = [read(columns, _bounded(engine.rows(statement, data))) for statement, columns in self.inputs]
         rows = self.work(frames, [name for name, _ in self.columns])
         _, data[self.name] = write(self.columns, rows)
 
 
 @dataclass(slots=True)
 class Plan:
-    """``columns`` are the result's names and Kusto types; ``statement`` gives its rows in the form of the wire."""
+    """``columns`` are the result's names and Kusto types; ``statement`` gives rows as the wire shows them."""
 
     columns: list[tuple[str, str]]
     statement: Statement

@@ -1,8 +1,9 @@
-"""What hunting has beside tables: FileProfile and its like, and retired tables made of today's, all in KQL."""
+"""What hunting has beside tables: FileProfile and its like, and tables that were replaced, all in KQL."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shieldwall.kql.errors import KqlError
@@ -16,70 +17,17 @@ from shieldwall.kql.values import Value, constant
 if TYPE_CHECKING:
     from shieldwall.kql.compiler import Compiler
 
-VIEWS = {
-    "DeviceAlertEvents": """
-AlertInfo
-| join kind=inner (AlertEvidence | where EntityType == "Machine" or isnotempty(DeviceId)) on AlertId
-| project AlertId, Timestamp, DeviceId, DeviceName, Severity, Category, Title, FileName, SHA1, RemoteUrl, RemoteIP,
-    AttackTechniques, ReportId = "", Table = ""
-""",
-    "DeviceTvmSoftwareInventoryVulnerabilities": """
-DeviceTvmSoftwareInventory
-| join kind=leftouter DeviceTvmSoftwareVulnerabilities on DeviceId, SoftwareVendor, SoftwareName, SoftwareVersion
-| project DeviceId, DeviceName, OSPlatform, OSVersion, OSArchitecture, SoftwareVendor, SoftwareName, SoftwareVersion,
-    CveId, VulnerabilitySeverityLevel
-""",
-}
+
+def _text(name: str) -> str:
+    return (Path(__file__).parent / "functions" / f"{name}.kql").read_text()
+
+
+VIEWS = {name: _text(name) for name in ("DeviceAlertEvents", "DeviceTvmSoftwareInventoryVulnerabilities")}
 """Tables that are no longer there, as queries over those that replaced them."""
 
-_SEEN = """
-let executed = DeviceProcessEvents | where {where}
-    | project Timestamp, DeviceId, SHA1, SHA256, MD5, FileSize, Product = ProcessVersionInfoProductName, Executable = true;
-let written = DeviceFileEvents | where {where}
-    | project Timestamp, DeviceId, SHA1, SHA256, MD5, FileSize, Product = "", Executable = false;
-let loaded = DeviceImageLoadEvents | where {where}
-    | project Timestamp, DeviceId, SHA1, SHA256, MD5, FileSize, Product = "", Executable = true;
-let initiating = DeviceProcessEvents | where {initiating}
-    | project Timestamp, DeviceId, SHA1 = InitiatingProcessSHA1, SHA256 = InitiatingProcessSHA256,
-        MD5 = InitiatingProcessMD5, FileSize = InitiatingProcessFileSize,
-        Product = InitiatingProcessVersionInfoProductName, Executable = true;
-let seen = union executed, written, loaded, initiating
-    | summarize SHA1 = max(SHA1), SHA256 = max(SHA256), MD5 = max(MD5), FileSize = max(FileSize), Product = max(Product),
-        Executable = max(toint(Executable)), Prevalence = dcount(DeviceId), First = min(Timestamp), Last = max(Timestamp)
-        by Key = tolower({hash});
-let signed = DeviceFileCertificateInfo
-    | summarize arg_max(Timestamp, IsSigned, IsTrusted, Signer, Issuer, SignerHash, IsRootSignerMicrosoft) by SHA1;
-let threats = DeviceEvents | where ActionType == "AntivirusDetection" and isnotempty(SHA1)
-    | summarize Threat = take_any(tostring(parse_json(AdditionalFields).ThreatName)) by SHA1;
-"""
+_SEEN = _text("file_facts")
 
-_FILE_PROFILE = """
-let wanted = T | where isnotempty({column}) | distinct Key = tolower(tostring({column})) | take {rows};
-{seen}
-T
-| extend ProfileKey__ = tolower(tostring({column}))
-| join kind=leftouter (
-    wanted
-    | join kind=leftouter seen on Key
-    | extend Join1 = tolower(SHA1)
-    | join kind=leftouter (signed | extend Join1 = tolower(SHA1)) on Join1
-    | join kind=leftouter (threats | extend Join1 = tolower(SHA1)) on Join1
-    | project ProfileKey__ = Key, P_SHA1 = SHA1, P_SHA256 = SHA256, P_MD5 = MD5, P_FileSize = FileSize,
-        P_Prevalence = Prevalence, P_First = First, P_Last = Last, P_Signer = Signer, P_Issuer = Issuer,
-        P_SignerHash = SignerHash, P_IsSigned = IsSigned, P_IsTrusted = IsTrusted, P_Root = IsRootSignerMicrosoft,
-        P_Executable = Executable, P_Threat = Threat, P_Product = Product
-  ) on ProfileKey__
-| extend SHA1 = {sha1}, SHA256 = {sha256}, MD5 = {md5}, FileSize = {size},
-    GlobalPrevalence = toint(P_Prevalence), GlobalFirstSeen = P_First, GlobalLastSeen = P_Last,
-    Signer = P_Signer, Issuer = P_Issuer, SignerHash = P_SignerHash,
-    IsCertificateValid = P_IsTrusted, IsRootSignerMicrosoft = P_Root,
-    SignatureState = case(P_IsSigned == true and P_IsTrusted == true, "SignedValid",
-        P_IsSigned == true, "SignedInvalid", P_IsSigned == false, "Unsigned", "Unknown"),
-    IsExecutable = P_Executable == 1, ThreatName = P_Threat, Publisher = P_Signer, SoftwareName = P_Product,
-    ProfileAvailability = case(isempty(P_SHA1) and isempty(ProfileKey__1), "", isnotnull(P_Prevalence), "Available",
-        "Missing")
-| project-away ProfileKey__, ProfileKey__1, P_*
-"""
+_FILE_PROFILE = _text("file_profile")
 
 PROFILE_ROWS = 100
 MOST_PROFILE_ROWS = 1000
@@ -106,7 +54,9 @@ def file_profile(compiler: Compiler, piped: Relation | None, node: Call, env: En
     seen = _SEEN.format(
         hash=hashed,
         where=f"isnotempty({hashed}) and tolower({hashed}) in (wanted)",
-        initiating=f"isnotempty(InitiatingProcess{hashed}) and tolower(InitiatingProcess{hashed}) in (wanted)",
+        initiating=f"isnotempty(Initiating{hashed}) and tolower(Initiating{hashed}) in (wanted)".replace(
+            "Initiating", "InitiatingProcess"
+        ),
     )
     own_size = "FileSize" in names
     text = _FILE_PROFILE.format(
@@ -121,14 +71,7 @@ def file_profile(compiler: Compiler, piped: Relation | None, node: Call, env: En
     return _run(compiler, text, {"T": compiler.share(piped)}, node)
 
 
-_ASSIGNED = """
-DeviceNetworkInfo
-| where (DeviceId =~ device or DeviceName =~ device) and Timestamp <= moment
-| summarize arg_max(Timestamp, IPAddresses, ConnectedNetworks, NetworkAdapterType) by MacAddress
-| mv-expand Address = parse_json(IPAddresses)
-| project Timestamp, IPAddress = tostring(Address.IPAddress), IPType = tostring(Address.AddressType),
-    NetworkAdapterType = toint(NetworkAdapterType), ConnectedNetworks = toint(array_length(parse_json(ConnectedNetworks)))
-"""
+_ASSIGNED = _text("assigned_addresses")
 
 
 def assigned_addresses(compiler: Compiler, piped: Relation | None, node: Call, env: Environment) -> Relation:
@@ -139,16 +82,7 @@ def assigned_addresses(compiler: Compiler, piped: Relation | None, node: Call, e
     return _run(compiler, _ASSIGNED, names, node)
 
 
-_DEVICE_FROM_ADDRESS = """
-let wanted = T | where isnotempty(IP) | distinct IP;
-DeviceNetworkInfo
-| where Timestamp <= moment
-| mv-expand Address = parse_json(IPAddresses)
-| extend IP = tostring(Address.IPAddress)
-| where IP in (wanted)
-| summarize arg_max(Timestamp, DeviceId) by IP
-| project IP, DeviceId
-"""
+_DEVICE_FROM_ADDRESS = _text("device_from_address")
 
 
 def device_from_address(compiler: Compiler, piped: Relation | None, node: Call, env: Environment) -> Relation:
@@ -160,15 +94,7 @@ def device_from_address(compiler: Compiler, piped: Relation | None, node: Call, 
     return _run(compiler, _DEVICE_FROM_ADDRESS, {"T": piped, "moment": moment}, node)
 
 
-_SEEN_BY = """
-let wanted = T | distinct DeviceId | take 1000;
-DeviceInfo
-| where DeviceId in (wanted)
-| extend Seen = parse_json(AdditionalFields).SeenBy
-| mv-expand Seen
-| where isnotempty(Seen)
-| distinct DeviceId = tostring(Seen)
-"""
+_SEEN_BY = _text("seen_by")
 
 
 def seen_by(compiler: Compiler, piped: Relation | None, node: Call, env: Environment) -> Relation:
