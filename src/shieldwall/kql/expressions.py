@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from shieldwall.kql import sql
+from shieldwall.kql.arithmetic import arithmetic, negative
 from shieldwall.kql.errors import KqlError
 from shieldwall.kql.functions import registry
 from shieldwall.kql.functions.registry import AGGREGATES, CODED, CODED_AGGREGATES, LOCALS, SCALARS
 from shieldwall.kql.local import LocalCalls, LocalFunction
-from shieldwall.kql.operations import arithmetic, compare, contains_any, equal, negate, string_operation
+from shieldwall.kql.operations import compare, contains_any, equal, negate, string_operation
 from shieldwall.kql.relation import Relation
 from shieldwall.kql.scope import NO_ROW, Binding, Environment, Row, unknown
 from shieldwall.kql.syntax import (
@@ -143,14 +144,7 @@ class Binder:
         return found
 
     def _unary(self, node: Unary) -> Value:
-        value = self.bind(node.of)
-        if value.type == "dynamic":
-            value = convert(value, "real")
-        if value.type not in ("int", "long", "real", "decimal", "timespan"):
-            raise KqlError(f"A {value.type} cannot be negated.", node.at)
-        if isinstance(value.constant, int | float):
-            return constant(value.type, -value.constant)
-        return made(value.type, f"(-{value.sql})", value)
+        return negative(self.bind(node.of), node.at)
 
     def _binary(self, node: Binary) -> Value:
         op = node.op

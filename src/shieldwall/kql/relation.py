@@ -33,6 +33,7 @@ class SortKey:
     deps: frozenset[Column]
     descending: bool
     nulls_first: bool
+    type: str = ""
 
     def text(self) -> str:
         way = "DESC" if self.descending else "ASC"
@@ -302,7 +303,7 @@ class Shared(Relation):
 
 
 SEARCHED = "$table"
-"""The one visible column whose name begins with the sign of hidden ones: where a row that search found comes from."""
+"""The column that search adds: visible, though its name begins like those of hidden ones."""
 
 
 def is_hidden(name: str) -> bool:
@@ -330,7 +331,7 @@ def over(relation: Relation) -> Select:
             hidden = Column(f"__order{number}", "dynamic", key.sql, key.deps)
             relation.hidden.append(hidden)
             outer = passed(hidden)
-            found.order.append(SortKey(outer.sql, outer.deps, key.descending, key.nulls_first))
+            found.order.append(SortKey(outer.sql, outer.deps, key.descending, key.nulls_first, key.type))
         if relation.limit is None and not relation.limit_by:
             relation.order = []
     return found

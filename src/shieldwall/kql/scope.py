@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 
 from shieldwall.kql import sql
 from shieldwall.kql.errors import KqlError, UnknownSourceError
-from shieldwall.kql.relation import Column, Relation, Select, SortKey
+from shieldwall.kql.relation import Column, Relation, Select, SortKey, is_hidden
 from shieldwall.kql.syntax import Expr, Function, Pipeline
 from shieldwall.kql.values import Value
 
@@ -115,3 +116,10 @@ def unknown(kind: str, name: str, known: Iterable[str], at: int) -> KqlError:
     hint = f" Did you mean '{near[0]}'?" if near else ""
     error = UnknownSourceError if kind.startswith("table") else KqlError
     return error(f"Failed to resolve {kind} named '{name}'.{hint}", at, "SEM0100")
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Whether a name fits a pattern with ``*``."""
+    if is_hidden(name):
+        return False
+    return pattern == "*" or fnmatchcase(name, pattern.replace("[", "[[]"))

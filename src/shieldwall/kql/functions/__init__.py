@@ -2,8 +2,14 @@
 
 from shieldwall.kql.functions import (  # noqa: F401
     aggregates,
+    arrays,
+    bags,
     bins,
+    choosing,
+    collecting,
     conversion,
     dates,
+    dynamics,
     general,
+    sets,
 )

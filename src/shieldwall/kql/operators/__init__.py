@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shieldwall.kql.operators import aggregation, columns, joins, rows, sources  # noqa: F401
+from shieldwall.kql.operators import aggregation, columns, expansion, joins, rows, sources, unions  # noqa: F401
 from shieldwall.kql.operators.registry import OPERATORS, SOURCES
 
 __all__ = ["OPERATORS", "SOURCES"]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from shieldwall.kql.errors import KqlError
 from shieldwall.kql.expressions import Binder
 from shieldwall.kql.operators.registry import operator
-from shieldwall.kql.relation import Column, Relation, Select, is_hidden
-from shieldwall.kql.scope import Environment, unknown
+from shieldwall.kql.relation import Column, Relation, Select
+from shieldwall.kql.scope import Environment, matches, unknown
 from shieldwall.kql.syntax import Expr, Name, Named, Operator, Ordered, Star
 from shieldwall.kql.values import Value, member
 
@@ -38,13 +37,6 @@ def named_values(binder: Binder, node: Expr) -> list[tuple[str, Value]]:
     if value.type != "dynamic":
         raise KqlError("Several names need a value with several parts.", node.at)
     return [(name, member(value, str(place + 1))) for place, name in enumerate(node.names)]
-
-
-def matches(pattern: str, name: str) -> bool:
-    """Whether a name fits a pattern with ``*``."""
-    if is_hidden(name):
-        return False
-    return pattern == "*" or fnmatchcase(name, pattern.replace("[", "[[]"))
 
 
 class Names:

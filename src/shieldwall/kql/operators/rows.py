@@ -1,4 +1,4 @@
-"""Operators that choose and order rows: where, take, sort, top, distinct, sample, serialize and their like."""
+"""Operators that choose and order rows: where, take, sort, top, distinct and their like."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shieldwall.kql.expressions import Binder
 from shieldwall.kql.operators.columns import extended, listed
 from shieldwall.kql.operators.registry import operator
 from shieldwall.kql.operators.sources import constant_rows
-from shieldwall.kql.relation import Column, Condition, Relation, Select, SortKey, over
+from shieldwall.kql.relation import Column, Condition, Relation, Select, SortKey, Union, over
 from shieldwall.kql.scope import Environment
 from shieldwall.kql.syntax import Expr, Named, Operator, Ordered
 from shieldwall.kql.values import Value
@@ -21,9 +21,18 @@ if TYPE_CHECKING:
 
 @operator("where")
 def where(compiler: Compiler, relation: Relation, node: Operator, env: Environment) -> Relation:
-    select, value = compiler.bind_into(
-        relation, env, lambda binder: binder.boolean(node.parts["predicate"]), inline=True
-    )
+    def work(binder: Binder) -> Value:
+        return binder.boolean(node.parts["predicate"])
+
+    if isinstance(relation, Union):
+        # Conditions on each leg find what its table's indexes know.
+        bound = [compiler.bind_into(leg, env, work, inline=True) for leg in relation.legs]
+        if not any(value.window for _, value in bound):
+            for leg, value in bound:
+                leg.where.append(Condition(value.condition, value.deps))
+            relation.legs = [leg for leg, _ in bound]
+            return relation
+    select, value = compiler.bind_into(relation, env, work, inline=True)
     select.where.append(Condition(value.condition, value.deps))
     return select
 
@@ -79,7 +88,7 @@ def sort_keys(compiler: Compiler, relation: Relation, keys: list[Ordered], env: 
         if value.type == "dynamic":
             value = value.sortable()
         nulls_first = key.nulls == "first" if key.nulls else not key.descending
-        select.order.append(SortKey(value.sql, value.deps, key.descending, nulls_first))
+        select.order.append(SortKey(value.sql, value.deps, key.descending, nulls_first, value.type))
     return select
 
 

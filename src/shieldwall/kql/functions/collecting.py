@@ -1,0 +1,131 @@
+"""Aggregates that collect values into an array or a bag: make_list, make_set, make_bag and their like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from shieldwall.kql.errors import KqlError
+from shieldwall.kql.functions.arguments import bound
+from shieldwall.kql.functions.dynamics import array_of
+from shieldwall.kql.functions.registry import CODED_AGGREGATES, coded, number_constant
+from shieldwall.kql.relation import SortKey
+from shieldwall.kql.syntax import Call
+from shieldwall.kql.types import NUMERIC
+from shieldwall.kql.values import Value, made, to_json
+
+if TYPE_CHECKING:
+    from shieldwall.kql.expressions import Binder
+
+MOST = 1_048_576
+"""Members of a collected array, unless the query says less."""
+
+
+def _arguments(binder: Binder, call: Call, *, conditional: bool) -> tuple[Value, Value | None, int]:
+    """What is collected, under which condition, and how much of it at most."""
+    values = bound(binder, call, 1 + conditional, 2 + conditional)
+    condition = values.pop(1) if conditional else None
+    if condition is not None and condition.type != "bool":
+        condition = binder.boolean(call.args[1])
+    size = number_constant(values[1], call, "the size") if len(values) > 1 else MOST
+    if not 0 < size <= MOST:
+        raise KqlError(f"{call.name}(): the size must be from 1 to {MOST}.", call.at, "SEM0240")
+    return values[0], condition, size
+
+
+def _named(call: Call, prefix: str, value: Value, text: str, condition: Value | None) -> Value:
+    found = made("dynamic", text, value, *([condition] if condition else []))
+    found.name = f"{prefix}_{value.name}"
+    return found
+
+
+def _conditions(value: Value, condition: Value | None, *, nulls: bool = False) -> list[str]:
+    """SQL of when a value is collected: strings always, others unless they are null."""
+    found = [condition.sql] if condition is not None else []
+    if not nulls and value.type == "dynamic":
+        found.append(f"{value.sql} != ''")
+    elif not nulls and value.type != "string":
+        found.append(f"isNotNull({value.sql})")
+    return found
+
+
+@coded("make_set", "make_set_if", "makeset", into=CODED_AGGREGATES)
+def make_set(binder: Binder, call: Call, _: list[Value]) -> Value:
+    """The distinct values in the order of their coming; of arrays, their members."""
+    value, condition, size = _arguments(binder, call, conditional=call.name.endswith("_if"))
+    if value.type == "dynamic":
+        # An array counts as its members; to know its members, others become arrays of one.
+        members = "if(startsWith(x, '['), JSONExtractArrayRaw(x), if(x = '', [], [x]))"
+        texts = f"arrayMap(x -> {members}, [{value.sql}])[1]"
+        collected = _call("groupArrayDistinctArray", texts, _conditions(value, condition, nulls=True))
+        text = array_of(f"arraySlice({collected}, 1, {size})")
+        return _named(call, "set", value, text, condition)
+    found = _call("groupArrayDistinct", value.sql, _conditions(value, condition))
+    return _named(call, "set", value, _array_text(value, found, size), condition)
+
+
+def _call(function: str, argument: str, conditions: Sequence[str]) -> str:
+    """SQL of an aggregate over rows that fulfil all conditions."""
+    if not conditions:
+        return f"{function}({argument})"
+    return f"{function}If({argument}, {' AND '.join(conditions)})"
+
+
+def _array_text(value: Value, collected: str, size: int) -> str:
+    """SQL of a dynamic array of SQL of an array of plain values."""
+    if size < MOST:
+        collected = f"arraySlice({collected}, 1, {size})"
+    if value.type in ("string", "int", "long"):
+        return f"toJSONString({collected})"
+    return array_of(f"arrayMap(x -> {to_json(Value(value.type, 'x'))}, {collected})")
+
+
+@coded("make_list", "make_list_if", "makelist", "make_list_with_nulls", into=CODED_AGGREGATES)
+def make_list(binder: Binder, call: Call, _: list[Value]) -> Value:
+    """All values, in the order of the rows where these are sorted; nulls are left out unless they are wanted."""
+    nulls = call.name == "make_list_with_nulls"
+    value, condition, size = _arguments(binder, call, conditional=call.name.endswith("_if"))
+    conditions = _conditions(value, condition, nulls=nulls)
+    if value.type in ("string", "int", "long") and not nulls:
+        item, plain = value.sql, True
+    else:
+        item, plain = to_json(value), False
+    found = _in_order(item, conditions, binder.row.order)
+    if size < MOST:
+        found = f"arraySlice({found}, 1, {size})"
+    text = f"toJSONString({found})" if plain else array_of(found)
+    made_ = _named(call, "list", value, text, condition)
+    made_.deps = frozenset().union(made_.deps, *(key.deps for key in binder.row.order))
+    return made_
+
+
+def _in_order(item: str, conditions: Sequence[str], order: Sequence[SortKey]) -> str:
+    """SQL of the array of what rows give, sorted as they are."""
+    if not order:
+        return _call("groupArray", item, conditions)
+    descending = order[0].descending
+    keys = [_sort_key(key, descending=descending) for key in order]
+    collected = _call("groupArray", f"tuple({', '.join(keys)}, {item})", conditions)
+    members = ", ".join(f"x.{place + 1}" for place in range(len(keys)))
+    sort = "arrayReverseSort" if descending else "arraySort"
+    return f"arrayMap(x -> x.{len(keys) + 1}, {sort}(x -> tuple({members}), {collected}))"
+
+
+def _sort_key(key: SortKey, *, descending: bool) -> str:
+    """SQL that sorts as the key does where all is sorted in one direction."""
+    text = key.sql
+    if key.descending != descending:
+        text = _reversed(key)
+    null = "isNull" if key.nulls_first == descending else "isNotNull"
+    return f"tuple({null}({key.sql}), {text})"
+
+
+def _reversed(key: SortKey) -> str:
+    """SQL of what sorts the other way round."""
+    text = key.sql
+    if key.type == "datetime":
+        return f"-reinterpretAsInt64({text})"
+    if key.type in (*NUMERIC, "timespan", "bool"):
+        return f"-toFloat64({text})" if key.type == "real" else f"-toInt64({text})"
+    # Its bytes, each the other way round; what is longer comes first.
+    return f"concat(translate(hex(toString({text})), '0123456789ABCDEF', 'FEDCBA9876543210'), '~')"
