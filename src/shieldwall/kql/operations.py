@@ -1,4 +1,4 @@
-"""Operators on values: arithmetic, comparison and the string operators, with Kusto's types and nulls."""
+"""Comparison and the string operators, with Kusto's types and nulls."""
 
 from __future__ import annotations
 
@@ -7,109 +7,14 @@ from typing import Any
 
 from shieldwall.kql import sql
 from shieldwall.kql.errors import KqlError
-from shieldwall.kql.lexer import TICKS
-from shieldwall.kql.types import NUMERIC, wider
-from shieldwall.kql.values import UNKNOWN, Value, constant, convert, from_ticks, made, ticks_of, to_string
+from shieldwall.kql.types import NUMERIC
+from shieldwall.kql.values import UNKNOWN, Value, constant, convert, made, to_string
 
 MAX_PATTERN = 250
 """Needles in one multi-search of ClickHouse, which takes up to 255."""
 _TERM = re.compile(r"[A-Za-z0-9]+")
 _EDGE = r"[\x00-/:-@\[-`{-\x7f]"
 """What parts terms: every ASCII character but letters and digits, as for the index."""
-
-
-def arithmetic(op: str, left: Value, right: Value, at: int) -> Value:
-    if left.type == "dynamic":
-        left = convert(left, right.type if right.type in (*NUMERIC, "datetime", "timespan") else "real")
-    if right.type == "dynamic":
-        right = convert(right, left.type if left.type in (*NUMERIC, "datetime", "timespan") else "real")
-    left, right = _as_number(left), _as_number(right)
-    kinds = (left.type, right.type)
-    if left.type in NUMERIC and right.type in NUMERIC:
-        return _numeric(op, left, right)
-    if kinds == ("datetime", "datetime") and op == "-":
-        if isinstance(left.constant, str) and isinstance(right.constant, str):
-            return constant("timespan", datetime_ticks(left.constant) - datetime_ticks(right.constant))
-        return made("timespan", f"({ticks_of(left.sql)} - {ticks_of(right.sql)})", left, right)
-    if kinds in (("datetime", "timespan"), ("timespan", "datetime")) and op in "+-":
-        moment, span = (left, right) if left.type == "datetime" else (right, left)
-        if isinstance(moment.constant, str) and isinstance(span.constant, int):
-            ticks = datetime_ticks(moment.constant)
-            return constant(
-                "datetime", ticks_datetime(ticks + span.constant if op == "+" else ticks - span.constant)
-            )
-        return made("datetime", from_ticks(f"{ticks_of(moment.sql)} {op} {span.sql}"), left, right)
-    if kinds == ("timespan", "timespan"):
-        if op in "+-":
-            if isinstance(left.constant, int) and isinstance(right.constant, int):
-                total = left.constant + right.constant if op == "+" else left.constant - right.constant
-                return constant("timespan", total)
-            return made("timespan", f"({left.sql} {op} {right.sql})", left, right)
-        if op == "/":
-            return made("real", f"({left.sql} / {right.sql})", left, right)
-        if op == "%":
-            return made("timespan", f"({left.sql} % {right.sql})", left, right)
-    if "timespan" in kinds and op in "*/" and (op == "*" or left.type == "timespan"):
-        span, factor = (left, right) if left.type == "timespan" else (right, left)
-        if factor.type in NUMERIC:
-            if (
-                isinstance(span.constant, int)
-                and isinstance(factor.constant, int | float)
-                and factor.constant
-            ):
-                scaled = span.constant * factor.constant if op == "*" else span.constant / factor.constant
-                return constant("timespan", int(scaled))
-            return made("timespan", f"toInt64({span.sql} {op} {factor.sql})", left, right)
-    raise KqlError(f"Operator '{op}' does not take a {left.type} and a {right.type}.", at, "SEM0064")
-
-
-def _as_number(value: Value) -> Value:
-    if value.type == "bool":
-        return convert(value, "long")
-    if value.type == "string" and value.is_constant:
-        for kind in ("datetime", "timespan", "real"):
-            from shieldwall.kql.literals import parse_text
-
-            if (found := parse_text(kind, value.constant)) is not None:
-                return constant(kind, found)
-    return value
-
-
-def _numeric(op: str, left: Value, right: Value) -> Value:
-    kind = wider(left.type, right.type)
-    whole = kind in ("int", "long")
-    a, b = left.constant, right.constant
-    if whole and isinstance(a, int) and isinstance(b, int) and op in "+-*":
-        return constant(kind, a + b if op == "+" else a - b if op == "-" else a * b)
-    if op == "/" and whole:
-        return made(kind, f"intDivOrZero({left.sql}, nullIf({right.sql}, 0))", left, right)
-    if op == "%":
-        divisor = f"nullIf({right.sql}, 0)" if whole else right.sql
-        return made(kind, f"({left.sql} % {divisor})", left, right)
-    if kind == "decimal" and op == "/":
-        return made(kind, f"toDecimal128({left.sql} / {right.sql}, 17)", left, right)
-    return made(kind, f"({left.sql} {op} {right.sql})", left, right)
-
-
-def datetime_ticks(text: str) -> int:
-    """Ticks since 1970 of the text of a datetime constant."""
-    from datetime import datetime
-
-    moment = datetime.fromisoformat(text[:19])
-    span = moment - datetime(1970, 1, 1)
-    return (span.days * 86400 + span.seconds) * TICKS["s"] + int(text[20:] or 0)
-
-
-def ticks_datetime(ticks: int) -> str:
-    """The text of the datetime that lies ``ticks`` after 1970; the first or last there is, beyond them."""
-    from datetime import datetime, timedelta
-
-    seconds, rest = divmod(ticks, TICKS["s"])
-    try:
-        moment = datetime(1970, 1, 1) + timedelta(seconds=seconds)
-    except OverflowError:
-        moment, rest = (datetime.max, 9_999_999) if ticks > 0 else (datetime.min, 0)
-    return moment.isoformat(" ", "seconds") + f".{rest:07}"
 
 
 def _comparable(left: Value, right: Value, at: int) -> tuple[Value, Value]:

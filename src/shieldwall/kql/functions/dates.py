@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from shieldwall.kql.arithmetic import arithmetic
 from shieldwall.kql.errors import KqlError
 from shieldwall.kql.frame import ticks_datetime
 from shieldwall.kql.functions.arguments import bound
 from shieldwall.kql.functions.registry import NAMED_AFTER_ARGUMENT, coded, coerce, declare, text_constant
-from shieldwall.kql.operations import arithmetic
 from shieldwall.kql.syntax import Call
 from shieldwall.kql.values import Value, constant, convert, from_ticks, made, ticks_of
 
@@ -42,8 +42,8 @@ getmonth(datetime) -> int | toInt32(toMonth({0}))
 getyear(datetime) -> int | toInt32(toYear({0}))
 dayofweek(datetime) -> timespan | toInt64(toDayOfWeek({0}) % 7 * 864000000000)
 week_of_year(datetime) -> int | toInt32(toISOWeek({0}))
-weekofyear(datetime) -> int | toInt32(intDiv(toDayOfYear({0}) - 1 + positiveModulo(toDayOfWeek({0}) - toDayOfYear({0})
-    + 1, 7), 7) + 1)
+weekofyear(datetime) -> int | toInt32(intDiv(toDayOfYear({0}) - 1
+    + positiveModulo(toDayOfWeek({0}) - toDayOfYear({0}) + 1, 7), 7) + 1)
 """)
 
 

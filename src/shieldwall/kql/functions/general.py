@@ -153,6 +153,17 @@ def ingestion_time(binder: Binder, call: Call, args: list[Value]) -> Value:
     return replace(found, name="$IngestionTime")
 
 
+_JSON_KINDS = {
+    "Object": "dictionary",
+    "Array": "array",
+    "String": "string",
+    "Int64": "long",
+    "UInt64": "long",
+    "Double": "double",
+    "Bool": "bool",
+}
+
+
 @coded("gettype")
 def gettype(binder: Binder, call: Call, args: list[Value]) -> Value:
     """The type of a value; for a dynamic that of what it holds."""
@@ -160,8 +171,6 @@ def gettype(binder: Binder, call: Call, args: list[Value]) -> Value:
     name = f"type_{value.name}"
     if value.type != "dynamic":
         return Value("string", sql.quote(value.type), NO_COLUMNS, value.type, name)
-    text = (
-        f"transform(toString(JSONType({value.sql})), ['Object', 'Array', 'String', 'Int64', 'UInt64', 'Double', 'Bool'], "
-        "['dictionary', 'array', 'string', 'long', 'long', 'double', 'bool'], 'null')"
-    )
+    kinds = ", ".join(map(sql.quote, _JSON_KINDS)), ", ".join(map(sql.quote, _JSON_KINDS.values()))
+    text = f"transform(toString(JSONType({value.sql})), [{kinds[0]}], [{kinds[1]}], 'null')"
     return made("string", text, value, name=name)
