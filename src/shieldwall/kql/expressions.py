@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from shieldwall.kql import sql
 from shieldwall.kql.arithmetic import arithmetic, negative
 from shieldwall.kql.errors import KqlError
+from shieldwall.kql.everywhere import any_column
 from shieldwall.kql.functions import registry
 from shieldwall.kql.functions.registry import AGGREGATES, CODED, CODED_AGGREGATES, LOCALS, SCALARS
 from shieldwall.kql.local import LocalCalls, LocalFunction
@@ -150,6 +151,8 @@ class Binder:
         op = node.op
         if op in ("and", "or"):
             return self._logical(node)
+        if isinstance(node.left, Star):
+            return any_column(self, node)
         left, right = self.bind(node.left), self.bind(node.right)
         if op in ("+", "-", "*", "/", "%"):
             return arithmetic(op, left, right, node.at)

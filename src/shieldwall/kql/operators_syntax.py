@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from shieldwall.kql import syntax_columns, syntax_flow, syntax_rows, syntax_tables  # noqa: F401
+from shieldwall.kql import (  # noqa: F401
+    syntax_columns,
+    syntax_flow,
+    syntax_rows,
+    syntax_search,
+    syntax_tables,
+)
 from shieldwall.kql.errors import KqlSyntaxError
 from shieldwall.kql.parser import Parser
 from shieldwall.kql.syntax import Operator

@@ -76,6 +76,11 @@ class Parser:
             self.token = self.tokens[self.index]
         return token
 
+    def back_to(self, index: int) -> None:
+        """Go back to the token of that number."""
+        self.index = index
+        self.token = self.tokens[index]
+
     def peek(self, ahead: int = 1) -> Token:
         return self.tokens[min(self.index + ahead, len(self.tokens) - 1)]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from shieldwall.kql.parser import Parser
 from shieldwall.kql.syntax import Expr, Star
-from shieldwall.kql.syntax_parts import Parts, ended, option_value, pattern, read_options, reads, subquery
+from shieldwall.kql.syntax_parts import Parts, ended, option_value, patterns, read_options, reads, subquery
 
 
 @reads("project", "extend", "project-rename", "project-by-names", "distinct", "serialize")
@@ -18,10 +18,7 @@ def _items(parser: Parser) -> Parts:
 
 @reads("project-away", "project-keep", "project-reorder")
 def _patterns(parser: Parser) -> Parts:
-    found = [pattern(parser)]
-    while parser.accept(","):
-        found.append(pattern(parser))
-    return {"items": found}
+    return {"items": patterns(parser)}
 
 
 @reads("summarize")

@@ -81,6 +81,13 @@ def pattern(parser: Parser) -> Expr:
     return value
 
 
+def patterns(parser: Parser) -> list[Expr]:
+    found = [pattern(parser)]
+    while parser.accept(","):
+        found.append(pattern(parser))
+    return found
+
+
 def ordered(parser: Parser) -> Ordered:
     at = parser.token.start
     value = parser.named_expression()

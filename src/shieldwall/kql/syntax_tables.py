@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shieldwall.kql.parser import Parser
-from shieldwall.kql.syntax import Expr, Pipeline
+from shieldwall.kql.syntax import Expr
 from shieldwall.kql.syntax_parts import (
     SOURCES,
     Parts,
@@ -89,54 +89,3 @@ def _union(parser: Parser) -> Parts:
     while parser.accept(","):
         tables.append(table_pattern(parser))
     return options | {"tables": tables}
-
-
-@reads("search")
-def _search(parser: Parser) -> Parts:
-    options = read_options(parser, "kind", "withsource")
-    tables: list[Pipeline] = []
-    if parser.accept("in"):
-        parser.expect("(")
-        tables.append(table_pattern(parser))
-        while parser.accept(","):
-            tables.append(table_pattern(parser))
-        parser.expect(")")
-    return options | {"tables": tables, "predicate": parser.expression()}
-
-
-@reads("find")
-def _find(parser: Parser) -> Parts:
-    options = read_options(parser, "withsource", "datascope")
-    tables: list[Pipeline] = []
-    if parser.accept("in"):
-        parser.expect("(")
-        tables.append(table_pattern(parser))
-        while parser.accept(","):
-            tables.append(table_pattern(parser))
-        parser.expect(")")
-    options |= read_options(parser, "withsource")
-    parser.accept("where")
-    parts: Parts = options | {
-        "tables": tables,
-        "predicate": parser.expression(),
-        "project": None,
-        "smart": False,
-    }
-    if parser.accept("project"):
-        columns: list[tuple[str, str]] = []
-        while True:
-            if parser.at("pack") or parser.at("pack_all"):
-                parser.advance()
-                parser.expect("(")
-                parser.accept("*")
-                parser.expect(")")
-                parts["pack"] = True
-            else:
-                name = parser.identifier()
-                columns.append((name, parser.identifier("a type") if parser.accept(":") else ""))
-            if not parser.accept(","):
-                break
-        parts["project"] = columns
-    elif parser.at("project") or parser.accept("project-smart"):
-        parts["smart"] = True
-    return parts

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from shieldwall.kql.operators import aggregation, columns, expansion, joins, rows, sources, unions  # noqa: F401
+from shieldwall.kql.operators import (  # noqa: F401
+    aggregation,
+    columns,
+    expansion,
+    external,
+    joins,
+    rows,
+    searching,
+    sources,
+    unions,
+)
 from shieldwall.kql.operators.registry import OPERATORS, SOURCES
 
 __all__ = ["OPERATORS", "SOURCES"]
