@@ -1,5 +1,6 @@
 """A sink that keeps events, a way to wait for one, and network namespaces."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -62,10 +63,11 @@ class Namespace:
         self.name = name
         self._children: list[subprocess.Popen[str]] = []
 
-    def start(self, *command: str | Path) -> subprocess.Popen[str]:
+    def start(self, *command: str | Path, stdin: int | None = None) -> subprocess.Popen[str]:
         """A program in it, of which the output can be read; ended with the namespace."""
         child = subprocess.Popen(
             ["ip", "netns", "exec", self.name, *command],
+            stdin=stdin,
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -91,13 +93,34 @@ class Namespace:
         subprocess.run(["ip", "netns", "del", self.name], check=False)
 
 
-@pytest.fixture
-def netns() -> Iterator[Namespace]:
-    namespace = Namespace(f"sw-sensors-{os.getpid()}")
+@contextlib.contextmanager
+def _namespace(name: str, *commands: str) -> Iterator[Namespace]:
+    namespace = Namespace(f"{name}-{os.getpid()}")
     subprocess.run(["ip", "netns", "add", namespace.name], check=True)
     try:
-        for command in ("link set lo up", "-6 addr add 2001:db8::53/128 dev lo nodad"):
+        for command in ("link set lo up", *commands):
             subprocess.run(["ip", "-n", namespace.name, *command.split()], check=True)
         yield namespace
     finally:
         namespace.close()
+
+
+@pytest.fixture
+def netns() -> Iterator[Namespace]:
+    """With 2001:db8::53 as a further address."""
+    with _namespace("sw-sensors", "-6 addr add 2001:db8::53/128 dev lo nodad") as namespace:
+        yield namespace
+
+
+@pytest.fixture
+def neighbour(netns: Namespace) -> Iterator[Namespace]:
+    """Another namespace, joined by a cable to the first: that is 192.0.2.1 for it, and it 192.0.2.2."""
+    commands = (
+        f"link add cable type veth peer name cable netns {netns.name}",
+        "addr add 192.0.2.2/24 dev cable",
+        "link set cable up",
+    )
+    with _namespace("sw-neighbour", *commands) as namespace:
+        for command in ("addr add 192.0.2.1/24 dev cable", "link set cable up"):
+            subprocess.run(["ip", "-n", netns.name, *command.split()], check=True)
+        yield namespace

@@ -22,8 +22,8 @@ from shieldwall_agent.enforcement.name_proxy import NameProxy
 from shieldwall_agent.enforcement.name_redirect import BEAT_SECONDS, DNS_PORT, Listener, Redirect
 from shieldwall_agent.enforcement.policy import Indicator, longest_match
 from shieldwall_agent.enforcement.reports import name_account, name_query
-from shieldwall_agent.enforcement.socket_owner import SocketOwners
 from shieldwall_agent.events import Sink
+from shieldwall_agent.socket_owners import SocketOwners
 
 START_SECONDS = 10.0
 LISTED_SECONDS = 0.5  # longest time that a listed name waits until its process is known
@@ -175,7 +175,7 @@ class NameBlock:
 
     def _report(self, rule: Indicator | None, question: tuple[str, int], flow: Flow) -> None:
         try:
-            pid = self._owners.find(flow)
+            pid = self._owners.find(flow.protocol, flow.client, flow.server)
             protocol = "Udp" if flow.protocol == socket.IPPROTO_UDP else "Tcp"
             if rule is not None:
                 self._seen(rule, pid, {"RemoteUrl": question[0], "RemotePort": DNS_PORT})

@@ -6,8 +6,9 @@ from collections.abc import Callable, Hashable
 
 from shieldwall_agent.events import Event
 from shieldwall_agent.processes import Process
-from shieldwall_agent.sensors import dns
+from shieldwall_agent.sensors import canaries, dns
 from shieldwall_agent.sensors.dns_stream import Streams
+from shieldwall_agent.sensors.own import Own
 
 ANSWER_SECONDS = 2.0
 """So long an answer is awaited. A query without one is told then, as a query."""
@@ -19,13 +20,14 @@ Who = Callable[[], Process | None]
 
 
 class Lookups:
-    """`tell` gets an event for each lookup. For one thread.
+    """`tell` gets an event for each lookup that is not the agent's own. For one thread.
 
     `flow` is what tells one conversation of a socket with a server from others.
     """
 
-    def __init__(self, tell: Callable[[Event], None]) -> None:
+    def __init__(self, tell: Callable[[Event], None], own: Own) -> None:
         self._tell = tell
+        self._own = own
         self._streams = Streams()
         # By conversation, id, name and type, the oldest first: until when, and the query's event.
         self._waiting: collections.OrderedDict[Hashable, tuple[float, Event]] = collections.OrderedDict()
@@ -41,7 +43,12 @@ class Lookups:
         for key, message in self._messages(flow, protocol, sequence, payload, length, received=False):
             if message.answered or key in self._waiting:
                 continue  # not a query, or one that is sent again
-            event = dns.query(message.name, message.kind, who(), when, server, _PROTOCOLS[protocol])
+            if message.name == canaries.NAME:
+                continue
+            process = who()
+            if process and self._own.is_own(process):
+                continue
+            event = dns.query(message.name, message.kind, process, when, server, _PROTOCOLS[protocol])
             self._waiting[key] = time.monotonic() + ANSWER_SECONDS, event
             if len(self._waiting) > MOST_WAITING:
                 self._tell(self._waiting.popitem(last=False)[1][1])

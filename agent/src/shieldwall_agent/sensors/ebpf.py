@@ -61,7 +61,7 @@ class Ebpf:
         self._ends: dict[int, int] = {}  # by pid, the place of its end among the samples being taken
         self._lost = 0
         self._offset = 0.0
-        self._lookups = Lookups(around.sink.emit)
+        self._lookups = Lookups(around.sink.emit, own)
         self.refused: dict[str, str] = {}
         self._object: BpfObject | None = None
         self._ring: Ring | None = None
@@ -222,8 +222,6 @@ class Ebpf:
         )
 
     def _lookup(self, sample: bytes, when: float, process: Process) -> None:
-        if self._own.is_own(process):
-            return
         flow, sequence, length, family, size, protocol, received, server = _DNS.unpack_from(
             sample, _HEADER.size
         )

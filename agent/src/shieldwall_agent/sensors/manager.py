@@ -16,6 +16,7 @@ from shieldwall_agent.sensors.files import FileWatching
 from shieldwall_agent.sensors.logons import LogonFiles
 from shieldwall_agent.sensors.modules import ModuleWatching
 from shieldwall_agent.sensors.own import Own
+from shieldwall_agent.sensors.packets import DnsPackets
 from shieldwall_agent.sensors.polling import ConnectionPolling, ProcessPolling
 
 SENSORS = ("processes", "network", "dns", "files", "logons", "modules")
@@ -72,6 +73,7 @@ class Sensors:
             lambda active: AuditNetlink(around, own, active, "processes" not in self._running),
             lambda active: ProcessPolling(around, own, active),
             lambda active: ConnectionPolling(around, own, active),
+            lambda active: DnsPackets(around, own, active),
             lambda active: FileWatching(around, own, active, (folder,)),
             lambda active: LogonFiles(around, active),
             lambda active: ModuleWatching(around, active),
@@ -148,6 +150,6 @@ class _Counting:
         name = self._SENSOR_OF.get(event["Table"])
         if name is None:
             action = event.get("ActionType", "")
-            name = "dns" if action == "DnsQueryResponse" else "modules" if "Driver" in action else ""
+            name = "dns" if action.startswith("DnsQuery") else "modules" if "Driver" in action else ""
         self.by_sensor[name] = self.by_sensor.get(name, 0) + 1
         self._sink.emit(event)
