@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from shieldwall.kql.errors import KqlError
 from shieldwall.kql.expressions import Binder
-from shieldwall.kql.operators.columns import Names
 from shieldwall.kql.operators.registry import operator
-from shieldwall.kql.relation import Column, Condition, Join, Relation, Select, over, passed
+from shieldwall.kql.relation import Column, Condition, Join, Relation, Select, is_hidden, over, passed
 from shieldwall.kql.scope import Environment, Row, unknown
 from shieldwall.kql.syntax import Binary, Expr, Member, Name, Operator
 from shieldwall.kql.types import NUMERIC, wider
@@ -42,7 +41,7 @@ _SWAPPED = ("innerunique", "rightsemi", "rightanti")
 
 @operator("join")
 def join(compiler: Compiler, relation: Relation, node: Operator, env: Environment) -> Relation:
-    kind = node.parts.get("kind", "innerunique")
+    kind = str(node.parts.get("kind", "innerunique")).lower()
     kind = _OTHER_NAMES.get(kind, kind)
     if kind not in _SQL:
         raise KqlError(f"'{kind}' is not a kind of join.", node.at)
@@ -82,21 +81,47 @@ def joined(
     pairs: list[Pair] = []
     for condition in node.parts["on"]:
         _pairs(binder, condition, pairs)
-    names = Names()
-    columns: list[Column] = []
-    if kind not in ("rightsemi", "rightanti"):
-        columns += [passed(column, aliases[0], names.give(column.name)) for column in one.columns]
-    if kind not in ("leftsemi", "leftanti"):
-        keys = {dep.name for _, value in pairs for dep in value.deps} if keys_once else set()
-        for column in other.columns:
-            if column.name not in keys and not (column.name.startswith("$") and column.name in names.taken):
-                columns.append(passed(column, aliases[1], names.give(column.name)))
     if not pairs:
         raise KqlError("A join needs a condition that compares columns of both sides.", node.at)
-    conditions = [Condition(f"{a.sql} = {b.sql}", a.deps | b.deps) for a, b in map(_alike, pairs)]
+    sides: list[tuple[Column, str]] = []
+    if kind not in ("rightsemi", "rightanti"):
+        sides += [(column, aliases[0]) for column in one.columns]
+    if kind not in ("leftsemi", "leftanti"):
+        keys = {dep.name for _, value in pairs for dep in value.deps} if keys_once else set()
+        own = {column.name for column, _ in sides}
+        sides += [
+            (column, aliases[1])
+            for column in other.columns
+            if column.name not in keys and not (is_hidden(column.name) and column.name in own)
+        ]
+    columns = _distinct_names(sides)
+    conditions = [_condition(pair) for pair in pairs]
     if swapped:
         return over(Join(columns, other, one, _SQL[kind], conditions))
     return over(Join(columns, one, other, _SQL[kind], conditions))
+
+
+def _distinct_names(sides: list[tuple[Column, str]]) -> list[Column]:
+    """Columns of both sides; one whose name was there before has the first free number behind it."""
+    taken = {column.name for column, _ in sides}
+    seen: set[str] = set()
+    columns: list[Column] = []
+    for column, alias in sides:
+        name, number = column.name, 0
+        while name in seen if not number else name in taken:
+            number += 1
+            name = f"{column.name}{number}"
+        seen.add(name)
+        taken.add(name)
+        columns.append(passed(column, alias, name))
+    return columns
+
+
+def _condition(pair: Pair) -> Condition:
+    """That two keys are the same. A null is the same as a null."""
+    left, right = _alike(pair)
+    sign = "=" if left.type == "string" else "<=>"
+    return Condition(f"{left.sql} {sign} {right.sql}", left.deps | right.deps)
 
 
 def _side(relation: Relation, *, nullable: bool) -> Select:
