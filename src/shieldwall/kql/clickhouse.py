@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import orjson
 from clickhouse_connect.driver.client import Client
 
 from shieldwall.kql.engine import Statement
@@ -36,4 +36,4 @@ class ClickHouseEngine:
         text = statement.filled(data)
         with self._client.raw_stream(text, fmt="JSONCompactEachRow", settings=self._settings) as stream:
             for line in stream:
-                yield json.loads(line)
+                yield orjson.loads(line)

@@ -227,7 +227,7 @@ class Binder:
         text = self.compiler.subquery(
             relation, column, lambda shown: f"toJSONString(groupArray(toString({shown})))"
         )
-        return Value("dynamic", text)
+        return Value("dynamic", f"ifNull({text}, '[]')")
 
     def _in_relation(self, op: str, of: Value, relation: Relation, at: int) -> Value:
         column = relation.columns[0]

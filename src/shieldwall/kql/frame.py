@@ -86,22 +86,36 @@ def to_json(kind: str, value: Any) -> Any:
     return value
 
 
-def write(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[Any]]) -> tuple[str, str]:
-    """The structure and the JSON lines of rows, for ClickHouse's ``format(JSONCompactEachRow, ...)``."""
+def write(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[Any]]) -> str:
+    """Rows as a JSON array of arrays."""
     kinds = [kind for _, kind in columns]
-    structure = ", ".join(f"{sql.name(name)} {_STORED[kind]}" for name, kind in columns)
-    lines = "\n".join(
+    lines = ",\n".join(
         json.dumps([to_json(kind, value) for kind, value in zip(kinds, row, strict=True)], ensure_ascii=False)
         for row in rows
     )
-    return structure, lines
+    return f"[{lines}]"
 
 
-def stored_column(kind: str, name: str) -> str:
-    """SQL of the value in a column that was written."""
+def written(columns: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """A FROM item of rows that were written: the text before SQL of their JSON, and the text behind.
+
+    A function of ClickHouse and no table function reads them: read-only mode refuses those.
+    """
+    kinds = ", ".join(_STORED[kind] for _, kind in columns)
+    shown = ", ".join(
+        f"{_stored(kind, f'tupleElement(row, {place})')} AS {sql.name(name)}"
+        for place, (name, kind) in enumerate(columns, 1)
+    )
+    return (
+        f"(SELECT {shown} FROM (SELECT arrayJoin(JSONExtract(",
+        f", 'Array(Tuple({kinds}))')) AS row))",
+    )
+
+
+def _stored(kind: str, text: str) -> str:
     if kind == "datetime":
-        return f"reinterpret({sql.name(name)}, 'DateTime64(7, \\'UTC\\')')"
-    return sql.name(name)
+        return f"reinterpret({text}, 'DateTime64(7, \\'UTC\\')')"
+    return text
 
 
 def dynamic_text(value: Any) -> str:

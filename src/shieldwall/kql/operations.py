@@ -204,10 +204,6 @@ def _like(subject: Value, needle: Value) -> str:
     return f"({subject.sql} ILIKE {needle.sql})"
 
 
-def _matches(subject: Value, needle: Value) -> str:
-    return f"match({subject.sql}, {pattern(needle)})"
-
-
 _OPERATIONS: dict[str, Any] = {
     "=~": _equal_fold,
     "contains": _contains,
@@ -224,18 +220,7 @@ _OPERATIONS: dict[str, Any] = {
     "endswith_cs": lambda subject, needle: f"endsWith({subject.sql}, {needle.sql})",
     "like": _like,
     "likecs": lambda subject, needle: f"({subject.sql} LIKE {needle.sql})",
-    "matches regex": _matches,
 }
-
-_DOTLESS = re.compile(r"^\(\?[a-z]*-?s")
-
-
-def pattern(value: Value) -> str:
-    """A regular expression's SQL. ClickHouse lets a dot match line ends unless told otherwise."""
-    if isinstance(value.constant, str):
-        return sql.quote("(?-s)" + value.constant)
-    return f"concat('(?-s)', {value.sql})"
-
 
 def contains_any(op: str, of: Value, items: list[Value], at: int) -> Value:
     """``has_any`` and ``has_all`` over a list."""
@@ -253,7 +238,12 @@ def contains_any(op: str, of: Value, items: list[Value], at: int) -> Value:
         if item.type == "dynamic":
             each = "arrayAll" if op == "has_all" else "arrayExists"
             inner = term_condition(subject, Value("string", "x"), fold=True)
-            parts.append(f"{each}(x -> {inner}, JSONExtract({item.sql}, 'Array(String)'))")
+            texts_in = f"JSONExtract({item.sql}, 'Array(String)')"
+            found = f"{each}(x -> {inner}, {texts_in})"
+            if op == "has_any":
+                # One search for all texts goes first; few rows are left to be looked at term by term.
+                found = f"(multiSearchAnyCaseInsensitive({subject.sql}, {texts_in}) AND {found})"
+            parts.append(found)
         else:
             parts.append(term_condition(subject, to_string(item), fold=True))
     joined = (" AND " if op == "has_all" else " OR ").join(parts) or ("true" if op == "has_all" else "false")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from shieldwall.kql import sql
 from shieldwall.kql.engine import Engine, Statement
 from shieldwall.kql.errors import KqlError
-from shieldwall.kql.frame import Frame, from_json, read, read_expression, stored_column, write
+from shieldwall.kql.frame import Frame, from_json, read, read_expression, write, written
 from shieldwall.kql.relation import Column, Local, Relation, Select, is_hidden, over
 from shieldwall.kql.values import Value, wire_text
 
@@ -34,7 +34,7 @@ class Step:
     def run(self, engine: Engine, data: dict[str, str]) -> None:
         frames = [read(columns, _bounded(engine.rows(statement, data))) for statement, columns in self.inputs]
         rows = self.work(frames, [name for name, _ in self.columns])
-        _, data[self.name] = write(self.columns, rows)
+        data[self.name] = write(self.columns, rows)
 
 
 @dataclass(slots=True)
@@ -165,14 +165,8 @@ def _statement(compiler: Compiler, final: Select, done: Sequence[Local]) -> Stat
 def _step_table(local: Local) -> tuple[str, str]:
     """What defines the rows of a step: the text before its data, and behind."""
     columns = [(column.name, column.type) for column in local.columns if column in local.needed]
-    if not columns:
-        columns = [(local.columns[0].name, local.columns[0].type)]
-    structure, _ = write(columns, ())
-    shown = ", ".join(f"{stored_column(kind, name)} AS {sql.name(name)}" for name, kind in columns)
-    return (
-        f"{local.name} AS (SELECT {shown} FROM format(JSONCompactEachRow, {sql.quote(structure)}, ",
-        "))",
-    )
+    before, behind = written(columns or [(local.columns[0].name, local.columns[0].type)])
+    return f"{local.name} AS {before}", behind
 
 
 def _bounded(rows: Iterator[list[Any]]) -> Iterator[list[Any]]:

@@ -47,7 +47,7 @@ NODES = frozenset(
         "CollateClause",
     )
 )
-TABLE_FUNCTIONS = frozenset(("numbers", "values", "format"))
+TABLE_FUNCTIONS = frozenset(("numbers", "values"))
 
 _REFUSED_FUNCTIONS = re.compile(
     r"file|dict\w*|joinGet\w*|get(Setting|Server|Macro|MergeTree|Client|OSKernel|MaxTable)\w*|sleep\w*|"

@@ -17,17 +17,20 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from shieldwall.errors import ApiError, bad_request
 from shieldwall.kql import sql
-from shieldwall.kql.clickhouse import SETTINGS, ClickHouseEngine
+from shieldwall.kql.clickhouse import ClickHouseEngine
 from shieldwall.kql.compiler import Compiler
 from shieldwall.kql.engine import Statement
 from shieldwall.kql.errors import KqlError
 from shieldwall.kql.plan import Plan
 from shieldwall.kql.schema import Schema, TableColumn, TableSchema
+from shieldwall.settings import Settings
 from shieldwall.telemetry.ddl import DATABASE
+from shieldwall.telemetry.external import ExternalFiles
 from shieldwall.telemetry.hunting_functions import FUNCTIONS, VIEWS
 from shieldwall.telemetry.schema import ALIASES, TABLES
 from shieldwall.telemetry.store import TelemetryStore
 
+Window = tuple[datetime | None, datetime | None]
 ExternalData = Callable[[Sequence[str], Sequence[tuple[str, str]], dict[str, Any]], list[list[Any]]]
 
 TOO_LONG = "Query exceeded the timeout period."
@@ -84,14 +87,16 @@ class Cancellation:
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Hunt:
-    """A compiled query that may run once. ``columns`` are names and Kusto types."""
+    """A compiled query whose rows may be read once. ``columns`` are names and Kusto types."""
 
     columns: list[tuple[str, str]]
     chart: dict[str, Any] | None
     rows: Iterator[list[Any]]
     """JSON values; a dynamic is JSON text or None."""
+    count: int = 0
+    """Rows that were read so far."""
 
 
 @cache
@@ -117,10 +122,23 @@ def hunting_schema() -> Schema:
 class Hunting:
     """Runs queries for tenants. ``external`` reads what ``externaldata`` names, and refuses other hosts."""
 
-    def __init__(self, store: TelemetryStore, external: ExternalData | None = None) -> None:
+    def __init__(
+        self, store: TelemetryStore, limits: Limits | None = None, external: ExternalData | None = None
+    ) -> None:
         self._store = store
+        self.limits = limits or Limits()
         extras = {"externaldata": external} if external is not None else {}
         self._schema = replace(hunting_schema(), extras=extras)
+
+    @classmethod
+    def build(cls, store: TelemetryStore, settings: Settings) -> Hunting:
+        limits = Limits(
+            settings.hunting_seconds,
+            settings.hunting_rows,
+            settings.hunting_memory,
+            settings.hunting_result_bytes,
+        )
+        return cls(store, limits, ExternalFiles(settings.hunting_external_hosts.split(",")))
 
     def compile(self, text: str, engine: ClickHouseEngine | None = None) -> Plan:
         """The plan of a query. ApiError 400 with the place in the text when it is wrong."""
@@ -135,7 +153,7 @@ class Hunting:
         tenant_id: str,
         text: str,
         limits: Limits,
-        window: tuple[datetime | None, datetime | None] = (None, None),
+        window: Window = (None, None),
         cancellation: Cancellation | None = None,
     ) -> Iterator[Hunt]:
         """A query over one tenant's rows, and of ``window`` only if it is given.
@@ -143,11 +161,13 @@ class Hunting:
         ApiError 400 when the query is wrong or uses more than ``limits``; nothing of it runs on afterwards.
         """
         cancellation = cancellation or Cancellation()
-        with self._store.reader() as client, answered():
+        with self._store.hunter() as client, answered():
             engine = _TenantEngine(self._store, client, tenant_id, limits, cancellation)
             compiler = Compiler(_within(self._schema, window), engine)
             plan = compiler.compile(text)
-            yield Hunt(plan.columns, plan.chart, _bounded(plan.run(engine), limits))
+            hunt = Hunt(plan.columns, plan.chart, iter(()))
+            hunt.rows = _bounded(hunt, plan.run(engine), limits)
+            yield hunt
 
     def cancel(self, cancellation: Cancellation) -> None:
         """Stop a running query, and let one that is not there yet end at once."""
@@ -201,7 +221,7 @@ def wrong_query(error: KqlError) -> ApiError:
     return bad_request(f"{error.message}{place}")
 
 
-def _within(schema: Schema, window: tuple[datetime | None, datetime | None]) -> Schema:
+def _within(schema: Schema, window: Window) -> Schema:
     """The schema with only the rows of a window of time."""
     start, end = window
     if start is None and end is None:
@@ -225,11 +245,9 @@ def _moment(time: datetime) -> str:
     return sql.literal("datetime", time.strftime("%Y-%m-%d %H:%M:%S.%f") + "0")
 
 
-def _bounded(rows: Iterator[list[Any]], limits: Limits) -> Iterator[list[Any]]:
-    for number, row in enumerate(rows):
-        if number >= limits.rows:
+def _bounded(hunt: Hunt, rows: Iterator[list[Any]], limits: Limits) -> Iterator[list[Any]]:
+    for row in rows:
+        if hunt.count >= limits.rows:
             raise bad_request(TOO_LARGE)
+        hunt.count += 1
         yield row
-
-
-__all__ = ["SETTINGS", "Cancellation", "Hunt", "Hunting", "Limits", "hunting_schema"]

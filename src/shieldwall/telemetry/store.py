@@ -23,6 +23,8 @@ from shieldwall.telemetry.schema import TABLES
 
 READERS = 4
 WRITERS = 2
+HUNTERS = 3
+"""Hunts that run at once; apart from the server's own reading, which must not wait for them."""
 QUERY_SECONDS = 200
 RESULT_ROWS = 100_000
 CHECKED_QUERIES = 512
@@ -53,6 +55,7 @@ class TelemetryStore:
         self.settings = settings
         self._readers = _Pool(lambda: _client(settings), READERS)
         self._writers = _Pool(lambda: _client(settings), WRITERS)
+        self._hunters = _Pool(lambda: _client(settings), HUNTERS)
         self._check = lru_cache(CHECKED_QUERIES)(self._check_text)
         self._filters = lru_cache(CHECKED_QUERIES)(self._filters_text)
 
@@ -66,6 +69,7 @@ class TelemetryStore:
     def close(self) -> None:
         self._readers.close()
         self._writers.close()
+        self._hunters.close()
 
     def query(
         self, tenant_id: str, sql: str, parameters: Mapping[str, Any] | None = None
@@ -96,9 +100,9 @@ class TelemetryStore:
         return f"{{{filters}}}"
 
     @contextmanager
-    def reader(self) -> Iterator[Client]:
+    def hunter(self) -> Iterator[Client]:
         """A client for statements of a tenant; only together with `check` and `tenant_settings`."""
-        with self._readers.client() as client:
+        with self._hunters.client() as client:
             yield client
 
     def kill(self, mark: str) -> None:

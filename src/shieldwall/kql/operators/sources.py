@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from shieldwall.kql import sql
 from shieldwall.kql.errors import KqlError
 from shieldwall.kql.expressions import Binder
-from shieldwall.kql.frame import stored_column, to_python, write
+from shieldwall.kql.frame import to_python, write, written
 from shieldwall.kql.operators.columns import Names, named_values
 from shieldwall.kql.operators.registry import operator, source
-from shieldwall.kql.relation import Column, Raw, Relation, Select, over
+from shieldwall.kql.relation import Column, Raw, Relation, Select
 from shieldwall.kql.scope import Environment
 from shieldwall.kql.syntax import Named, Operator
 from shieldwall.kql.values import Value, convert, from_ticks, ticks_of
@@ -22,18 +22,9 @@ if TYPE_CHECKING:
 
 def constant_rows(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[Any]]) -> Relation:
     """Rows written into the statement. Values are as a Frame holds them."""
-    structure, data = write(columns, rows)
-    raw = Raw(
-        [Column(name, kind) for name, kind in columns],
-        f"format(JSONCompactEachRow, {sql.quote(structure)}, {sql.quote(data)})",
-    )
-    if not any(kind == "datetime" for _, kind in columns):
-        return raw
-    select = over(raw)
-    for column in select.columns:
-        if column.type == "datetime":
-            column.sql, column.plain = stored_column(column.type, column.name), False
-    return select
+    before, behind = written(columns)
+    data = sql.quote(write(columns, rows))
+    return Raw([Column(name, kind) for name, kind in columns], f"{before}{data}{behind}")
 
 
 @source("datatable")
