@@ -14,6 +14,8 @@ ingest_lag = Histogram(
     buckets=(0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 3600, 86400),
 )
 ingest_flush = Histogram("shieldwall_ingest_flush_seconds", "Time to store one group of batches")
+hunts = Counter("shieldwall_hunts", "Hunting queries by outcome", ["outcome"])
+"""Outcomes: answered, refused, throttled."""
 alerts = Counter("shieldwall_alerts", "Alerts raised", ["source", "severity"])
 requests = Counter("shieldwall_http_requests", "Requests by route and status", ["route", "status"])
 request_seconds = Histogram("shieldwall_http_request_seconds", "Request time", ["route"])

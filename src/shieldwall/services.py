@@ -13,7 +13,9 @@ from shieldwall.response.packages import PackageStore
 from shieldwall.response.signing import CommandSigner
 from shieldwall.settings import Settings
 from shieldwall.state.engine import Database
+from shieldwall.telemetry.hunting import Hunting
 from shieldwall.telemetry.ingest import Ingester
+from shieldwall.telemetry.quota import HuntingQuota
 from shieldwall.telemetry.store import TelemetryStore
 from shieldwall.wakeups import Wakeups
 
@@ -34,6 +36,8 @@ class Services:
     packages: PackageStore
     signer: CommandSigner
     ingester: Ingester
+    hunting: Hunting
+    quota: HuntingQuota
 
     @classmethod
     def build(cls, settings: Settings) -> Services:
@@ -58,6 +62,13 @@ class Services:
             packages=PackageStore(settings),
             signer=CommandSigner(settings),
             ingester=Ingester(telemetry, database, observers=[matcher]),
+            hunting=Hunting.build(telemetry, settings),
+            quota=HuntingQuota(
+                settings.hunting_calls_per_minute,
+                settings.hunting_calls_per_hour,
+                settings.hunting_seconds_per_hour,
+                settings.hunting_seconds_per_day,
+            ),
         )
 
     def close(self) -> None:

@@ -40,6 +40,18 @@ class Settings:
     """Most bytes of accepted but not yet stored batches; above it agents get 429."""
     ingest_max_future: int = 3600
     """How far ahead of the server's clock an event may be."""
+    hunting_seconds: int = 200
+    """How long one hunting query may run."""
+    hunting_rows: int = 100_000
+    hunting_result_bytes: int = 124 << 20
+    hunting_memory: int = 500_000_000
+    hunting_calls_per_minute: int = 45
+    hunting_calls_per_hour: int = 1500
+    hunting_seconds_per_hour: int = 600
+    """Running time of a tenant's queries together."""
+    hunting_seconds_per_day: int = 3 * 3600
+    hunting_external_hosts: str = ""
+    """Names of hosts that ``externaldata`` may read files from over HTTPS, with commas between."""
     indicators_per_tenant: int = 1_000_000
     indicator_lookback_days: int = 30
     incident_window: int = 24 * 3600

@@ -15,6 +15,7 @@ from shieldwall.api import (
     answers,
     docs,
     downloads,
+    hunting,
     incidents,
     indicators,
     machine_actions,
@@ -32,7 +33,19 @@ from shieldwall.errors import ApiError
 if TYPE_CHECKING:
     from shieldwall.services import Services
 
-MODULES = (alerts, stories, machines, machine_actions, indicators, incidents, rejects, downloads, docs, oauth)
+MODULES = (
+    alerts,
+    stories,
+    machines,
+    machine_actions,
+    indicators,
+    incidents,
+    hunting,
+    rejects,
+    downloads,
+    docs,
+    oauth,
+)
 
 _STATUS_CODES = {404: "NotFound", 413: "RequestEntityTooLarge"}
 _SETS = ("Alerts", "Machines", "MachineActions", "Indicators", "Incidents")

@@ -9,6 +9,7 @@ from shieldwall.errors import bad_request
 
 APPLICATION_PERMISSIONS = frozenset(
     {
+        "AdvancedHunting.Read.All",
         "AdvancedQuery.Read.All",
         "Alert.Read.All",
         "Alert.ReadWrite.All",
@@ -31,6 +32,7 @@ APPLICATION_PERMISSIONS = frozenset(
         "SecurityBaselinesAssessment.Read.All",
         "SecurityRecommendation.Read.All",
         "Software.Read.All",
+        "ThreatHunting.Read.All",
         "Ti.ReadWrite",
         "Ti.ReadWrite.All",
         "URL.Read.All",
