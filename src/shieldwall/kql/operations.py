@@ -7,6 +7,7 @@ from typing import Any
 
 from shieldwall.kql import sql
 from shieldwall.kql.errors import KqlError
+from shieldwall.kql.patterns import pattern
 from shieldwall.kql.types import NUMERIC
 from shieldwall.kql.values import UNKNOWN, Value, constant, convert, made, to_string
 
@@ -86,7 +87,11 @@ def string_operation(op: str, left: Value, right: Value, at: int) -> Value:
     base = {"!~": "=~", "notcontains": "contains", "notlike": "like"}.get(op, op.removeprefix("!"))
     subject = to_string(left)
     subject.indexed = left.indexed
-    found = _OPERATIONS[base](subject, to_string(right))
+    needle = to_string(right)
+    if base == "matches regex":
+        found = f"match({subject.sql}, {pattern(needle, at)})"
+    else:
+        found = _OPERATIONS[base](subject, needle)
     value = made("bool", found, left, right)
     return negate(value) if negated or op == "!~" else value
 

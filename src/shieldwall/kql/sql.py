@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
+from zlib import crc32
 
 from shieldwall.kql.types import SQL_TYPES
 
@@ -50,3 +52,11 @@ def literal(kind: str, value: Any) -> str:
     if kind == "guid":
         return f"toUUID({quote(value)})"
     return f"CAST({quote(str(value))} AS {SQL_TYPES[kind]})"
+
+
+def once(text: str, body: Callable[[str], str]) -> str:
+    """SQL that names a text several times: what ``body`` makes of it. A call in it is computed once."""
+    if "(" not in text:
+        return body(text)
+    bound = f"v{crc32(text.encode()):x}"
+    return f"arrayMap({bound} -> {body(bound)}, [{text}])[1]"

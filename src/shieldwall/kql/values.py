@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,10 @@ class Value:
     """For a dynamic: SQL of unchecked JSON text that its members may be read from directly."""
     path: tuple[str, ...] = ()
     """For a dynamic: where in ``json`` it lies, as arguments of the JSON functions."""
+    text: str = ""
+    """For a dynamic: SQL of the string that it holds, if it is known to hold one or null."""
+    reader: Callable[[str], Value | None] | None = None
+    """For a dynamic: gives a member by SQL of its key or place, as `member` takes it, without reading JSON."""
     where: str = ""
     """For a bool: SQL that may stand for it where null counts as false."""
     parts: tuple[Value, ...] = ()
@@ -87,6 +92,8 @@ def to_string(value: Value) -> Value:
     if kind == "string":
         return value
     if kind == "dynamic":
+        if value.text:
+            return made("string", value.text, value)
         if value.path:
             return made("string", f"JSONExtractString({', '.join((value.json, *value.path))})", value)
         return made("string", f"JSONExtractString({value.sql})", value)
@@ -167,6 +174,8 @@ def to_dynamic(value: Value) -> Value:
 
 def member(value: Value, index: str) -> Value:
     """A member of a dynamic by SQL of its key or of its position, from 1, or negative from the end."""
+    if value.reader is not None and (found := value.reader(index)) is not None:
+        return found
     json, path = (value.json, (*value.path, index)) if value.json else (value.sql, (index,))
     raw = f"JSONExtractRaw({', '.join((json, *path))})"
     return made("dynamic", f"if({raw} = 'null', '', {raw})", value, json=json, path=path)
