@@ -11,6 +11,7 @@ from shieldwall.kql.operators import (  # noqa: F401
     rows,
     searching,
     sources,
+    tops,
     unions,
 )
 from shieldwall.kql.operators.registry import OPERATORS, SOURCES
