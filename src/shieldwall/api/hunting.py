@@ -21,6 +21,7 @@ from shieldwall.api.bodies import Body, Parameter, Shape
 from shieldwall.api.routing import router as new_router
 from shieldwall.errors import ApiError, bad_request, missing_parameter
 from shieldwall.identity.principal import Principal
+from shieldwall.kql.types import NET_TYPES
 from shieldwall.telemetry.hunting import TOO_LARGE, Cancellation, Hunt, Window
 from shieldwall.times import now
 
@@ -28,20 +29,6 @@ router = new_router("Advanced hunting")
 
 QUERY_LIMIT = 1 << 20
 """Characters of a query."""
-
-NET_TYPES = {
-    "string": "String",
-    "bool": "SByte",
-    "int": "Int32",
-    "long": "Int64",
-    "real": "Double",
-    "decimal": "SqlDecimal",
-    "datetime": "DateTime",
-    "timespan": "TimeSpan",
-    "guid": "Guid",
-    "dynamic": "Object",
-}
-"""What the service calls the types of columns."""
 
 _JSON = {"Content-Type": "application/json; charset=utf-8"}
 _QUERY = Shape(Parameter("Query", required=True, limit=QUERY_LIMIT))

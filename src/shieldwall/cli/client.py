@@ -19,7 +19,7 @@ SCOPE = "https://api.securitycenter.microsoft.com/.default"
 class LocalClient:
     """Calls the API of the server on this machine; an error ends the command with the server's own words."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, timeout: float = 60) -> None:
         ready = quickstart.load(settings)
         if ready is None:
             raise typer.BadParameter(
@@ -27,7 +27,7 @@ class LocalClient:
             )
         self.port = urlsplit(ready.url).port or 443
         self._http = httpx.Client(
-            base_url=ready.url, verify=ssl.create_default_context(cafile=ready.ca), timeout=60
+            base_url=ready.url, verify=ssl.create_default_context(cafile=ready.ca), timeout=timeout
         )
         try:
             answer = self._http.post(

@@ -1,33 +1,63 @@
-"""`shieldwall`: every command of the server, each in a module of its own."""
+"""`shieldwall`: every command of the server, each in a module of its own, which is loaded when it is called."""
 
 from __future__ import annotations
 
-import typer
+from importlib import import_module
 
-from shieldwall.cli.app import app_commands, tenant_commands
-from shieldwall.cli.demo import demo
-from shieldwall.cli.device import device_commands
-from shieldwall.cli.incident import incident_commands
-from shieldwall.cli.keys import keys_commands
-from shieldwall.cli.rejects import rejects_commands
-from shieldwall.cli.run import run, serve
+import click
+import typer
+from typer.core import TyperGroup
+
+COMMANDS = {
+    "run": "shieldwall.cli.run:run",
+    "serve": "shieldwall.cli.run:serve",
+    "demo": "shieldwall.cli.demo:demo",
+    "query": "shieldwall.cli.query:query",
+    "app": "shieldwall.cli.app:app_commands",
+    "tenant": "shieldwall.cli.app:tenant_commands",
+    "keys": "shieldwall.cli.keys:keys_commands",
+    "device": "shieldwall.cli.device:device_commands",
+    "incident": "shieldwall.cli.incident:incident_commands",
+    "rejects": "shieldwall.cli.rejects:rejects_commands",
+}
+"""Where each command is: a function, or a group of commands."""
+
+
+class Commands(TyperGroup):
+    """The commands, without loading those that are not called: a server's parts take a second to load."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        found = getattr(import_module(module), name)
+        if isinstance(found, typer.Typer):
+            command = typer.main.get_command(found)
+        else:
+            single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+            single.command()(found)
+            command = typer.main.get_command(single)
+        command.name = cmd_name
+        return command
+
 
 app = typer.Typer(
     name="shieldwall",
+    cls=Commands,
     help="Open endpoint detection and response that speaks the Microsoft Defender for Endpoint API.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.command()(run)
-app.command()(serve)
-app.command()(demo)
-app.add_typer(app_commands, name="app")
-app.add_typer(tenant_commands, name="tenant")
-app.add_typer(keys_commands, name="keys")
-app.add_typer(device_commands, name="device")
-app.add_typer(incident_commands, name="incident")
-app.add_typer(rejects_commands, name="rejects")
+
+
+@app.callback()
+def main() -> None:
+    """Open endpoint detection and response that speaks the Microsoft Defender for Endpoint API."""
+
 
 if __name__ == "__main__":
     app()

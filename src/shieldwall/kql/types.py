@@ -41,6 +41,21 @@ SQL_TYPES = {
 }
 """A timespan is its ticks of 100 ns. A dynamic is its JSON text, empty for null. A string is never null."""
 
+NET_TYPES = {
+    "string": "String",
+    "bool": "SByte",
+    "int": "Int32",
+    "long": "Int64",
+    "real": "Double",
+    "decimal": "SqlDecimal",
+    "datetime": "DateTime",
+    "timespan": "TimeSpan",
+    "guid": "Guid",
+    "dynamic": "Object",
+}
+"""What the service calls the types of columns on the wire."""
+FROM_NET = {net: kind for kind, net in NET_TYPES.items()}
+
 NUMERIC = ("int", "long", "real", "decimal")
 
 _RANK = {"int": 0, "long": 1, "decimal": 2, "real": 3}

@@ -33,7 +33,7 @@ class ExternalFiles:
         self._verify = verify
 
     def __call__(self, urls: Sequence[str], columns: Columns, options: dict[str, Any]) -> list[list[Any]]:
-        """Rows of all files, values as a Frame holds them. KqlError where a file may not or cannot be read."""
+        """Rows of all files, values as a Frame holds them. KqlError where a file cannot be read."""
         rows: list[list[Any]] = []
         for url in urls:
             for row in _parsed(self._fetched(url.partition(";")[0]), url, columns, options):

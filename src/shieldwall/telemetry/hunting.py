@@ -140,13 +140,6 @@ class Hunting:
         )
         return cls(store, limits, ExternalFiles(settings.hunting_external_hosts.split(",")))
 
-    def compile(self, text: str, engine: ClickHouseEngine | None = None) -> Plan:
-        """The plan of a query. ApiError 400 with the place in the text when it is wrong."""
-        try:
-            return Compiler(self._schema, engine).compile(text)
-        except KqlError as error:
-            raise wrong_query(error) from None
-
     @contextmanager
     def hunt(
         self,
@@ -210,15 +203,26 @@ def answered() -> Iterator[None]:
     try:
         yield
     except KqlError as error:
-        raise wrong_query(error) from None
+        raise WrongQuery(error) from None
     except ClickHouseError as error:
         raise bad_request(_MESSAGES.get(getattr(error, "code", 0) or 0, UNKNOWN)) from error
 
 
-def wrong_query(error: KqlError) -> ApiError:
-    """A query's mistake as the API's error, with where it is."""
-    place = f" Line {error.line}, column {error.column}." if error.line else ""
-    return bad_request(f"{error.message}{place}")
+class WrongQuery(ApiError):
+    """A query's mistake, with where it is; ``plain`` is the message without that."""
+
+    def __init__(self, error: KqlError) -> None:
+        place = f" Line {error.line}, column {error.column}." if error.line else ""
+        super().__init__(400, "BadRequest", f"{error.message}{place}")
+        self.plain, self.line, self.column = error.message, error.line, error.column
+
+
+def compiled(text: str) -> Plan:
+    """The plan of a query over the hunting tables, without running anything. WrongQuery when it is wrong."""
+    try:
+        return Compiler(hunting_schema()).compile(text)
+    except KqlError as error:
+        raise WrongQuery(error) from None
 
 
 def _within(schema: Schema, window: Window) -> Schema:
