@@ -1,8 +1,10 @@
 """Audit records as the kernel writes them."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shieldwall_agent.sensors.audit_connections import connection, remote_end
 from shieldwall_agent.sensors.audit_records import USER_AUTH, USER_LOGIN, arguments, logon, plain, record
 
 
@@ -43,3 +45,36 @@ def test_no_text_crashes(text: str) -> None:
     if found:
         arguments(found[2])
         logon(USER_LOGIN, found[1], found[2])
+
+
+def test_reads_the_remote_end() -> None:
+    assert remote_end({"saddr": "02000035C0000207" + "00" * 8}) == ("192.0.2.7", 53)
+    mapped = "0A0001BB00000000" + "00" * 10 + "FFFF" + "C0000207" + "00" * 4
+    assert remote_end({"saddr": mapped}) == ("192.0.2.7", 443)
+    assert remote_end({"saddr": "01002F746D70"}) is None  # a path
+    assert remote_end({"saddr": "0200"}) is None
+    assert remote_end({"saddr": "020000"}) is None
+    assert remote_end({"saddr": "zz"}) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "action"),
+    [
+        ("-115", "ConnectionRequest"),
+        ("-512", "ConnectionRequest"),
+        ("-111", "ConnectionFailed"),
+        ("-110", "ConnectionFailed"),
+        ("-106", None),  # it was told when it began
+        ("-114", None),
+        ("-9", None),
+    ],
+)
+def test_tells_how_a_call_of_connect_ended(code: str, action: str | None) -> None:
+    event = connection({"exit": code, "pid": "0", "a0": "3"}, ("192.0.2.7", 53), None, 1.0)
+    assert (event and event["ActionType"]) == action
+
+
+@given(st.dictionaries(st.sampled_from(["exit", "pid", "a0", "saddr"]), st.text(max_size=40)))
+def test_no_fields_crash(fields: dict[str, str]) -> None:
+    remote_end(fields)
+    connection({**fields, "pid": "0"}, ("192.0.2.7", 53), None, 1.0)

@@ -20,6 +20,14 @@ def plain_text(raw: bytes) -> str:
     return text(socket.AF_INET if len(raw) == 4 else socket.AF_INET6, raw)
 
 
+def plain(address: str) -> str:
+    """An address as columns write it; what is none, as it is."""
+    try:
+        return text(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, address))
+    except OSError:
+        return address
+
+
 def kind(address: str) -> str:
     """The documented type of an address: Loopback, Private, Public and so on."""
     try:

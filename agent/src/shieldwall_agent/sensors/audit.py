@@ -1,13 +1,17 @@
-"""Processes and logons by the kernel's audit, over netlink."""
+"""Processes, outgoing connections and logons by the kernel's audit, over netlink."""
 
+import errno
 import os
 import socket
 import struct
+from collections.abc import Iterable
 
 from shieldwall_agent.clock import TICKS, boot_seconds
 from shieldwall_agent.events import events_lost
 from shieldwall_agent.processes import Process
+from shieldwall_agent.sensors import audit_connections as connections
 from shieldwall_agent.sensors import audit_records as records
+from shieldwall_agent.sensors.audit_rules import RULES
 from shieldwall_agent.sensors.base import Surroundings, Unavailable, Worker
 from shieldwall_agent.sensors.execution import executed
 from shieldwall_agent.sensors.own import Own
@@ -19,38 +23,35 @@ _NETLINK_AUDIT, _ADD_MEMBERSHIP, _SOL_NETLINK, _RCVBUFFORCE = 9, 1, 270, 33
 _ERROR, _GET, _SET, _ADD_RULE, _DEL_RULE = 2, 1000, 1001, 1011, 1012
 _HEADER = struct.Struct("=IHHII")
 _STATUS = struct.Struct("=10I")  # mask, enabled, failure, pid, rate, backlog limit, lost, backlog, -, wait
-
-
-def _rule() -> bytes:
-    """Always tell of an execve or execveat of 64-bit programs that succeeded, when it returns."""
-    mask, fields, values, flags = [0] * 64, [0] * 64, [0] * 64, [0] * 64
-    for call in (59, 322):
-        mask[call // 32] |= 1 << call % 32
-    fields[:2], values[:2], flags[:2] = [11, 104], [0xC000003E, 1], [0x40000000] * 2
-    return struct.pack("=259I", 4, 2, 2, *mask, *fields, *values, *flags) + struct.pack("=I", 0)
+_OLD = "32-bit programs, and until they fork processes older than audit"
 
 
 class AuditNetlink:
     """Takes the records as audit's daemon, or beside one from the group that it leaves to readers."""
 
     name = "audit netlink"
-    covers: tuple[str, ...] = ("processes", "logons")
+    covers: tuple[str, ...] = ("processes", "network", "logons")
     misses = {
-        "processes": "32-bit programs, and until they fork processes older than audit",
+        "processes": _OLD,
+        "network": f"inbound connections, how those end that are not waited for, {_OLD}",
         "logons": "programs that tell audit nothing",
     }
-    refused: dict[str, str] = {}
 
-    def __init__(self, around: Surroundings, own: Own, active: set[str], executions: bool = True) -> None:
+    def __init__(
+        self, around: Surroundings, own: Own, active: set[str], rules: Iterable[str] = tuple(RULES)
+    ) -> None:
+        """`rules` names the sensors that audit is to be given rules for."""
         self._around = around
         self._own = own
         self._active = active
-        self._executions = executions
+        self._wanted = [name for name in RULES if name in rules]
+        self.refused: dict[str, str] = {}
         self._seen = dict.fromkeys(self.covers, 0)
         self._open: dict[int, dict[int, dict[str, str]]] = {}
         self._lost = 0
         self._before: tuple[int, ...] | None = None
-        self._owner = self._ruled = False
+        self._owner = False
+        self._rules: list[bytes] = []
         self._sockets: list[socket.socket] = []
         self._worker = Worker("audit", self._step)
 
@@ -68,9 +69,8 @@ class AuditNetlink:
             reader.setsockopt(socket.SOL_SOCKET, _RCVBUFFORCE, 8 << 20)
             if not self._owner:
                 reader.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, 1)
-            if self._executions:
-                self._ask(control, _ADD_RULE, _rule())
-                self._ruled = True
+            for sensor in self._wanted:
+                self._add_rules(control, sensor)
             if self._owner:
                 # Bits 1 to 32: enabled, failure, pid, backlog limit and wait.
                 self._set(control, 0x37, 1, 0, os.getpid(), BACKLOG)
@@ -85,8 +85,8 @@ class AuditNetlink:
         try:
             if self._sockets:
                 control = self._sockets[0]
-                if self._ruled:
-                    self._ask(control, _DEL_RULE, _rule())
+                for rule in self._rules:
+                    self._ask(control, _DEL_RULE, rule)
                 if self._owner and self._before:
                     old = self._before
                     self._set(control, 0x37, old[1], old[2], 0, old[5], old[9])
@@ -94,7 +94,7 @@ class AuditNetlink:
             pass
         for opened in self._sockets:
             opened.close()
-        self._sockets, self._ruled, self._owner = [], False, False
+        self._sockets, self._rules, self._owner = [], [], False
 
     def alive(self) -> bool:
         return self._worker.alive()
@@ -104,6 +104,16 @@ class AuditNetlink:
 
     def lost(self) -> int:
         return self._lost
+
+    def _add_rules(self, control: socket.socket, sensor: str) -> None:
+        for rule in RULES[sensor]:
+            try:
+                self._ask(control, _ADD_RULE, rule)
+            except OSError as error:
+                if error.errno != errno.EEXIST:  # left by an agent that was killed
+                    self.refused[sensor] = f"the rule is refused: {error.strerror}"
+                    return
+            self._rules.append(rule)
 
     def _socket(self) -> socket.socket:
         opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_AUDIT)
@@ -149,7 +159,7 @@ class AuditNetlink:
         except TimeoutError:
             return
         except OSError as error:
-            if error.errno != 105:  # ENOBUFS: the kernel does not say how many
+            if error.errno != errno.ENOBUFS:  # the kernel does not say how many
                 raise
             self._lost += 1
             self._around.sink.emit(events_lost("audit netlink", 1, "at least one: the socket was full"))
@@ -161,8 +171,8 @@ class AuditNetlink:
 
     def _take(self, kind: int, serial: int, when: float, fields: dict[str, str]) -> None:
         if kind == records.EOE:
-            self._execution(when, self._open.pop(serial, {}))
-        elif kind in (records.SYSCALL, records.EXECVE):
+            self._told(when, self._open.pop(serial, {}))
+        elif kind in (records.SYSCALL, records.EXECVE, records.SOCKADDR):
             self._open.setdefault(serial, {}).setdefault(kind, {}).update(fields)
             if len(self._open) > MOST_OPEN:
                 del self._open[next(iter(self._open))]
@@ -171,16 +181,44 @@ class AuditNetlink:
             if "logons" in self._active:
                 self._around.sink.emit(event)
 
-    def _execution(self, when: float, parts: dict[int, dict[str, str]]) -> None:
-        if not parts.get(records.EXECVE) or not (call := parts.get(records.SYSCALL)):
-            return
+    def _told(self, when: float, parts: dict[int, dict[str, str]]) -> None:
+        call = parts.get(records.SYSCALL)
+        if call and (line := parts.get(records.EXECVE)):
+            self._execution(when, call, line)
+        elif call and (end := parts.get(records.SOCKADDR)) and (remote := connections.remote_end(end)):
+            self._connection(when, call, remote)
+
+    def _execution(self, when: float, call: dict[str, str], line: dict[str, str]) -> None:
         self._seen["processes"] += 1
         process = self._process(when, call)
-        line = records.arguments(parts[records.EXECVE])
-        image = records.plain(call.get("exe", ""))
-        event = executed(self._around, process, when=when, name=image, command_line=line)
+        event = executed(
+            self._around,
+            process,
+            when=when,
+            name=records.plain(call.get("exe", "")),
+            command_line=records.arguments(line),
+        )
         if "processes" in self._active and not self._own.is_own(process):
             self._around.sink.emit(event)
+
+    def _connection(self, when: float, call: dict[str, str], remote: tuple[str, int]) -> None:
+        self._seen["network"] += 1
+        if "network" not in self._active:
+            return
+        process = self._caller(when, call)
+        if not self._own.is_own(process) and (event := connections.connection(call, remote, process, when)):
+            self._around.sink.emit(event)
+
+    def _caller(self, when: float, call: dict[str, str]) -> Process:
+        """Who made a call; by its image no other that got its pid, nor what it has become since."""
+        pid, image = records.number(call, "pid"), records.plain(call.get("exe", ""))
+        image = image.removesuffix(" (deleted)")
+        found = self._around.processes.look(pid) or self._around.processes.known(pid)
+        if found is not None and found.path == image:
+            return found
+        ppid, uid = records.number(call, "ppid"), records.number(call, "uid")
+        ticks = int((when - boot_seconds()) * TICKS)
+        return Process(pid, ticks, ppid, uid, image, parent=self._around.processes.find(ppid))
 
     def _process(self, when: float, call: dict[str, str]) -> Process:
         pid, ppid, uid = (records.number(call, name) for name in ("pid", "ppid", "uid"))

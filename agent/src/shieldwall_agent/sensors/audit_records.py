@@ -7,7 +7,7 @@ from shieldwall_agent.processes import HOST
 from shieldwall_agent.sensors.addresses import kind
 
 LOGIN, USER_AUTH, USER_LOGIN, USER_CMD = 1006, 1100, 1112, 1123
-SYSCALL, PATH, CWD, EXECVE, EOE = 1300, 1302, 1307, 1309, 1320
+SYSCALL, SOCKADDR, EXECVE, EOE = 1300, 1306, 1309, 1320
 
 _STAMP = re.compile(r"audit\((\d{1,12})\.(\d{3}):(\d{1,20})\): ?")
 _FIELD = re.compile(r"""([A-Za-z_][\w\-\[\]]*)=("[^"]*"|'[^']*'|\S*)""")

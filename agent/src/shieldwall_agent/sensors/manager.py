@@ -69,8 +69,8 @@ class Sensors:
         around, own, folder = self._around, Own(), str(self._folder)
         return [
             lambda active: Ebpf(around, own, active),
-            # No rule on executions when eBPF already tells of them.
-            lambda active: AuditNetlink(around, own, active, "processes" not in self._running),
+            # No rules for what eBPF already tells of.
+            lambda active: AuditNetlink(around, own, active, set(SENSORS) - self._running.keys()),
             lambda active: ProcessPolling(around, own, active),
             lambda active: ConnectionPolling(around, own, active),
             lambda active: DnsPackets(around, own, active),

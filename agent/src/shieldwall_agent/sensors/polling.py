@@ -1,7 +1,6 @@
 """Processes and connections by looking into /proc: for users without privileges. Short ones are missed."""
 
 import os
-import socket
 import time
 
 from shieldwall_agent.processes import Process
@@ -103,8 +102,8 @@ def _connections() -> dict[tuple[object, ...], tuple[int, str, _Place, _Place]]:
     for row in rows:
         if not row.laddr:
             continue
-        local = (_plain(row.laddr.ip), int(row.laddr.port))
-        remote = (_plain(row.raddr.ip), int(row.raddr.port)) if row.raddr else ("", 0)
+        local = (addresses.plain(row.laddr.ip), int(row.laddr.port))
+        remote = (addresses.plain(row.raddr.ip), int(row.raddr.port)) if row.raddr else ("", 0)
         if row.status == psutil.CONN_LISTEN:
             action = "ListeningConnectionCreated"
         elif row.status == psutil.CONN_ESTABLISHED:
@@ -113,13 +112,6 @@ def _connections() -> dict[tuple[object, ...], tuple[int, str, _Place, _Place]]:
             continue
         found[(action, local, remote)] = (row.pid or 0, action, local, remote)
     return found
-
-
-def _plain(address: str) -> str:
-    try:
-        return addresses.text(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, address))
-    except OSError:
-        return address
 
 
 def _pids() -> set[int]:
