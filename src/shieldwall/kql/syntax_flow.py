@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from shieldwall.kql.parser import Parser
-from shieldwall.kql.syntax import Call, Operator
+from shieldwall.kql.syntax import Call, Name, Operator
 from shieldwall.kql.syntax_parts import Parts, ended, option_value, ordering, read_options, reads, subquery
 
 
@@ -43,20 +43,20 @@ def _invoke(parser: Parser) -> Parts:
 
 @reads("partition")
 def _partition(parser: Parser) -> Parts:
-    read_options(parser)
+    options = read_options(parser, "hint.strategy")
     parser.expect("by")
-    by = parser.expression()
-    read_options(parser)
+    by = Name(parser.token.start, parser.identifier("a column name"))
+    options |= read_options(parser, "hint.strategy")
     opened = parser.accept("(", "{")
     if opened is None:
         raise parser.unexpected("'('")
     if opened.text == "{":
         body: Any = parser.pipeline()
         parser.expect("}")
-        return {"by": by, "query": body}
+        return options | {"by": by, "query": body}
     body = subquery(parser)
     parser.expect(")")
-    return {"by": by, "body": body}
+    return options | {"by": by, "body": body}
 
 
 @reads("fork")

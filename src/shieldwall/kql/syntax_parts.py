@@ -36,9 +36,11 @@ def read_options(parser: Parser, *names: str) -> Parts:
         if token.text == "hint" and parser.peek().text == ".":
             parser.advance()
             parser.advance()
-            parser.advance()
+            hint = f"hint.{parser.advance().text}"
             parser.expect("=")
-            option_value(parser)
+            value = option_value(parser)
+            if hint in names:
+                found[hint] = value
         elif token.text in names and parser.peek().text == "=":
             parser.advance()
             parser.advance()

@@ -8,6 +8,7 @@ from shieldwall.kql.operators import (  # noqa: F401
     expansion,
     external,
     joins,
+    partitions,
     rows,
     searching,
     sources,
