@@ -12,7 +12,7 @@ from shieldwall.kql.engine import Engine
 from shieldwall.kql.errors import KqlError
 from shieldwall.kql.expressions import Binder
 from shieldwall.kql.frame import Frame
-from shieldwall.kql.local import LocalCalls, map_rows
+from shieldwall.kql.local import LocalCalls, map_rows, with_windows
 from shieldwall.kql.operators import OPERATORS, SOURCES
 from shieldwall.kql.parser import parse
 from shieldwall.kql.plan import Plan, inner_plan, planned
@@ -60,6 +60,12 @@ class Compiler:
         self.now = time.time_ns() // 100
         """The moment that now() gives all over the query, in ticks since 1970."""
         self._calls = 0
+        self._serial = 0
+
+    def serial(self) -> int:
+        """Another number each time."""
+        self._serial += 1
+        return self._serial
 
     def compile(self, text: str, parameters: dict[str, Any] | None = None) -> Plan:
         """The plan of a query. KqlError, located in the text, when it is wrong."""
@@ -395,17 +401,20 @@ class Compiler:
         if isinstance(relation, Select) and relation.open:
             inner = InnerRow(relation)
             found = work(Binder(self, env, inner, aggregates=aggregates, local=local))
-            if not local.pending and (inline or not inner.computed):
+            if not local.pending and not local.windows and (inline or not inner.computed):
                 return relation, found
         while True:
             select = over(relation)
             row = Row(relation.columns, order=select.order)
             local.begin()
             found = work(Binder(self, env, row, aggregates=aggregates, local=local))
-            if not local.pending:
+            if local.windows:
+                relation = with_windows(select, local)
+            elif local.pending:
+                relation = map_rows(self, select, local)
+            else:
                 select.columns = [column for column in select.columns if not column.name.startswith("$local")]
                 return select, found
-            relation = map_rows(self, relation, local)
 
     def fetch(self, relation: Relation) -> Frame | None:
         """The rows of a relation now, if there is an engine: for operators whose columns depend on rows."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from shieldwall.kql import sql
 from shieldwall.kql.frame import Frame, to_constant, to_python
-from shieldwall.kql.relation import Column, Local, Relation, over
+from shieldwall.kql.relation import Column, Local, Relation, Select, SortKey
 from shieldwall.kql.values import Value, constant
 
 if TYPE_CHECKING:
@@ -20,11 +20,15 @@ HIDDEN = "$"
 
 @dataclass(frozen=True, slots=True)
 class LocalFunction:
-    """A scalar function in Python. Takes and gives values as a Frame holds them; None for null."""
+    """A scalar function in Python. Takes and gives values as a Frame holds them; None for null.
+
+    If it is ``stateful``, ``work()`` gives a new function to call with one row after the other.
+    """
 
     name: str
     returns: str
     work: Callable[..., Any]
+    stateful: bool = False
 
 
 @dataclass(slots=True)
@@ -42,37 +46,77 @@ class LocalCalls:
     """
 
     pending: list[_Call] = field(default_factory=list)
+    windows: list[Column] = field(default_factory=list)
+    """Columns over other rows, which ClickHouse computes; they too must lie below, since they do not nest."""
     resolved: dict[int, str] = field(default_factory=dict)
     number: int = 0
     _open: set[str] = field(default_factory=set)
 
     def begin(self) -> None:
-        self.pending, self.number, self._open = [], 0, set()
+        self.pending, self.windows, self.number, self._open = [], [], 0, set()
 
     def call(
         self, function: LocalFunction, args: list[Value], column: Callable[[str], Value | None]
     ) -> Value:
         """The value of a call: computed at once over constants, else a column of the relation below."""
-        if all(arg.is_constant for arg in args):
+        if not function.stateful and all(arg.is_constant for arg in args):
             result = function.work(*(to_python(arg.type, arg.constant) for arg in args))
             return constant(function.returns, to_constant(function.returns, result))
+        found, ready = self._next(args, column)
+        if ready:
+            self.pending.append(_Call(self.number, function, args))
+        if found is not None:
+            return found
+        deps: frozenset[Column] = frozenset().union(*(arg.deps for arg in args))
+        placeholder = sql.ref(f"{HIDDEN}local{self.number}")
+        return Value(function.returns, placeholder, deps, aggregate=any(arg.aggregate for arg in args))
+
+    def window(
+        self, kind: str, text: str, args: list[Value], column: Callable[[str], Value | None]
+    ) -> Value:
+        """The value of SQL with a window function, of these arguments: a column of the relation below."""
+        found, ready = self._next(args, column)
+        name = f"{HIDDEN}local{self.number}"
+        deps: frozenset[Column] = frozenset().union(*(arg.deps for arg in args))
+        if ready:
+            self.windows.append(Column(name, kind, text, deps))
+        return found or Value(kind, sql.ref(name), deps)
+
+    def _next(
+        self, args: list[Value], column: Callable[[str], Value | None]
+    ) -> tuple[Value | None, bool]:
+        """What the next call has become, if it has; and else whether its arguments are all there."""
         self.number += 1
         if (name := self.resolved.get(self.number)) is not None and (found := column(name)) is not None:
-            return found
-        placeholder = f"{HIDDEN}local{self.number}"
+            return found, False
         # A call of a call waits for the next round, when the inner one is a column.
-        if not any(name in arg.sql for arg in args for name in self._open):
-            self.pending.append(_Call(self.number, function, args))
-        self._open.add(sql.name(placeholder))
-        deps: frozenset[Column] = frozenset().union(*(arg.deps for arg in args))
-        return Value(
-            function.returns, sql.ref(placeholder), deps, aggregate=any(arg.aggregate for arg in args)
-        )
+        ready = not any(name in arg.sql for arg in args for name in self._open)
+        self._open.add(sql.name(f"{HIDDEN}local{self.number}"))
+        return None, ready
 
 
-def map_rows(compiler: Compiler, relation: Relation, calls: LocalCalls) -> Local:
+def with_windows(select: Select, calls: LocalCalls) -> Select:
+    """The relation with a column for each pending window function, which are resolved by that.
+
+    Rows that its order leaves open get one here, which stays the same from now on.
+    """
+    select.columns += calls.windows
+    select.windows = True
+    for column in calls.windows:
+        calls.resolved[int(column.name.removeprefix(f"{HIDDEN}local"))] = column.name
+    deps: frozenset[Column] = frozenset().union(*(key.deps for key in select.order))
+    order = f"row_number() OVER ({ordered(select.order)})"
+    select.order = [SortKey(order, deps, False, False)]
+    return select
+
+
+def ordered(keys: Sequence[SortKey]) -> str:
+    """The ORDER BY of a window; empty where rows have no order."""
+    return f"ORDER BY {', '.join(key.text() for key in keys)}" if keys else ""
+
+
+def map_rows(compiler: Compiler, below: Select, calls: LocalCalls) -> Local:
     """The relation with a column for each pending call, which are resolved by that."""
-    below = over(relation)
     columns = [
         Column(column.name, column.type, deps=frozenset((column,)), plain=True, indexed=False)
         for column in below.columns
@@ -97,7 +141,10 @@ def map_rows(compiler: Compiler, relation: Relation, calls: LocalCalls) -> Local
     def work(frames: Sequence[Frame], wanted: Sequence[str]) -> list[list[Any]]:
         frame = frames[0]
         places = {name: place for place, (name, _) in enumerate(frame.columns)}
-        functions = {name: (function.work, args) for name, function, args in made}
+        functions = {
+            name: (function.work() if function.stateful else function.work, args)
+            for name, function, args in made
+        }
         result: list[list[Any]] = []
         for row in frame.rows:
             values: list[Any] = []

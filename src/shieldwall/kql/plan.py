@@ -104,16 +104,14 @@ def _step(compiler: Compiler, local: Local, done: Sequence[Local]) -> Step:
     inputs: list[tuple[Statement, list[tuple[str, str]]]] = []
     for relation in local.over:
         read_columns = [column for column in all_columns(relation) if column in relation.needed]
-        final = Select(
-            [
-                Column(column.name, column.type, read_expression(column.type, sql.ref(column.name)))
-                for column in read_columns
-            ],
-            relation,
-        )
+        # Rows come in their order, which only the outermost SELECT keeps.
+        final = over(relation)
+        relation.needed |= {column for key in final.order for column in key.deps}
+        final.columns = [
+            Column(column.name, column.type, read_expression(column.type, sql.ref(column.name)))
+            for column in read_columns
+        ]
         final.needed = set(final.columns)
-        if isinstance(relation, Select) and relation.order:
-            final.order = []
         inputs.append(
             (_statement(compiler, final, done), [(column.name, column.type) for column in read_columns])
         )
