@@ -1,5 +1,6 @@
 """The chain of mechanisms, and those for users without privileges."""
 
+import os
 import socket
 import subprocess
 import time
@@ -8,10 +9,13 @@ from typing import Any
 
 import pytest
 
-from shieldwall_agent.sensors import canaries, manager, polling
+from shieldwall_agent.bpf.loader import BpfError
+from shieldwall_agent.sensors import canaries, ebpf, manager, polling
+from shieldwall_agent.sensors.audit import AuditNetlink
 from shieldwall_agent.sensors.base import Surroundings, Unavailable
 from shieldwall_agent.sensors.ebpf import Ebpf
 from shieldwall_agent.sensors.manager import Sensors
+from shieldwall_agent.sensors.packets import DnsPackets
 from shieldwall_agent.sensors.polling import ConnectionPolling, ProcessPolling
 
 
@@ -74,6 +78,58 @@ def test_takes_the_first_that_proves_itself(
         assert sensors.health()["files"]["mechanism"] == "spare"
     finally:
         sensors.stop()
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_falls_back_where_the_kernel_takes_no_bpf(
+    kept: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise BpfError("the kernel refuses it")
+
+    monkeypatch.setattr(ebpf, "BpfObject", refused)
+    sensors = Sensors(kept, tmp_path)
+    sensors.start()
+    try:
+        health = sensors.health()
+    finally:
+        sensors.stop()
+    if "audit cannot be used" in health["processes"]["detail"]:
+        pytest.skip(health["processes"]["detail"])
+    assert {name: health[name]["mechanism"] for name in ("processes", "network", "dns", "logons")} == {
+        "processes": "audit netlink",
+        "network": "audit netlink",
+        "dns": "AF_PACKET",
+        "logons": "audit netlink",
+    }
+    for name in ("processes", "network", "dns"):
+        assert health[name]["detail"] == "eBPF: the kernel refuses it"
+        assert health[name]["misses"]
+    assert [event for event in kept.events if event.get("RemoteUrl", "").startswith("canary")] == []
+
+
+def test_polls_where_there_are_no_privileges(
+    kept: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for mechanism in (ebpf.Ebpf, AuditNetlink, DnsPackets):
+        monkeypatch.setattr(mechanism, "start", _not_here)
+    sensors = Sensors(kept, tmp_path)
+    sensors.start()
+    try:
+        health = sensors.health()
+    finally:
+        sensors.stop()
+    assert health["processes"]["mechanism"] == "/proc polling"
+    assert health["network"]["mechanism"] == "/proc/net polling"
+    assert health["dns"] == {
+        "mechanism": "", "misses": "", "events": 0, "lost": 0,
+        "detail": "eBPF: not here; AF_PACKET: not here",
+    }  # fmt: skip
+
+
+def _not_here(_: Any) -> None:
+    raise Unavailable("not here")
 
 
 def test_polls_processes(kept: Any, nobody: Any, monkeypatch: pytest.MonkeyPatch) -> None:

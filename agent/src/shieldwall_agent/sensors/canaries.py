@@ -1,13 +1,14 @@
 """What is done for a sensor to see, so that a mechanism proves that it sees."""
 
+import contextlib
 import os
 import secrets
 import socket
 import struct
 import subprocess
-import threading
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from shieldwall_agent.sensors.base import Mechanism
@@ -27,45 +28,58 @@ def prove(mechanism: Mechanism, sensor: str, folder: Path) -> bool:
         return True
     before = mechanism.seen(sensor)
     deadline = time.monotonic() + SECONDS
-    # In a new thread, because audit knows only tasks that began after it was enabled.
-    actor = threading.Thread(target=act, args=(folder,), name="canary", daemon=True)
-    actor.start()
-    while mechanism.seen(sensor) == before:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    actor.join(SECONDS)
+    with act(folder):
+        while mechanism.seen(sensor) == before:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
     return True
 
 
-def _run_something(_folder: Path) -> None:
-    # Lives long enough for a mechanism that polls.
-    with subprocess.Popen(["/bin/sleep", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
-        pass
+@contextlib.contextmanager
+def _child(*command: str) -> Iterator[None]:
+    """Another process, because audit tells its daemon nothing of itself. It lives until it is seen."""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+        try:
+            yield
+        finally:
+            child.kill()
 
 
-def _connect_somewhere(_folder: Path) -> None:
-    with socket.socket() as server, socket.socket() as client:
-        server.bind(("127.0.0.1", 0))
-        server.listen(1)
-        client.settimeout(1)
-        client.connect(server.getsockname())
+def _run_something(_folder: Path) -> contextlib.AbstractContextManager[None]:
+    return _child("/bin/sleep", f"{SECONDS:.0f}")
 
 
-def _ask_a_name(_folder: Path) -> None:
+def _connect_somewhere(_folder: Path) -> contextlib.AbstractContextManager[None]:
+    return _child(sys.executable, "-IS", "-c", _CONNECT, str(SECONDS))
+
+
+_CONNECT = """
+import socket, sys, time
+with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as client:
+    client.connect(server.getsockname())
+    time.sleep(float(sys.argv[1]))
+"""
+
+
+@contextlib.contextmanager
+def _ask_a_name(_folder: Path) -> Iterator[None]:
     labels = b"".join(bytes([len(label)]) + label.encode() for label in NAME.split("."))
     query = struct.pack("!6H", 0x5357, 0x0100, 1, 0, 0, 0) + labels + struct.pack("!BHH", 0, 1, 1)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.sendto(query, ("127.0.0.1", 53))
+        yield
 
 
-def _make_a_file(folder: Path) -> None:
+@contextlib.contextmanager
+def _make_a_file(folder: Path) -> Iterator[None]:
     path = folder / f".canary-{os.getpid()}"
     path.write_bytes(b"canary")
     path.unlink()
+    yield
 
 
-_ACTS: dict[str, Callable[[Path], None]] = {
+_ACTS: dict[str, Callable[[Path], contextlib.AbstractContextManager[None]]] = {
     "processes": _run_something,
     "network": _connect_somewhere,
     "dns": _ask_a_name,

@@ -10,7 +10,7 @@ from shieldwall_agent.sensors.execution import executed
 from shieldwall_agent.sensors.own import Own
 
 PROCESS_SECONDS = 0.5
-CONNECTION_SECONDS = 5.0
+CONNECTION_SECONDS = 2.0
 
 
 class ProcessPolling(OneThread):
