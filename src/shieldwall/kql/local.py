@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from shieldwall.kql import sql
@@ -88,7 +88,7 @@ class LocalCalls:
         """What the next call has become, if it has; and else whether its arguments are all there."""
         self.number += 1
         if (name := self.resolved.get(self.number)) is not None and (found := column(name)) is not None:
-            return found, False
+            return replace(found, name=""), False
         # A call of a call waits for the next round, when the inner one is a column.
         ready = not any(name in arg.sql for arg in args for name in self._open)
         self._open.add(sql.name(f"{HIDDEN}local{self.number}"))
