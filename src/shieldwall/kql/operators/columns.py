@@ -105,7 +105,7 @@ def extended(compiler: Compiler, relation: Relation, nodes: list[Expr], env: Env
     columns = list(select.columns)
     for name, value, explicit in values:
         if not explicit:
-            if value.is_column:
+            if value.is_column and value.name:
                 continue
             name = names.give(name)
         column = column_of(value, name)
