@@ -312,12 +312,18 @@ class Binder:
         signatures, work = LOCALS[node.name]
         args = [self.bind(arg.value if isinstance(arg, Named) else arg) for arg in node.args]
         signature, values = registry.fitted(signatures, node, args)
-        function = LocalFunction(node.name, registry.result_type(signature, values), work)
-        return self._named_result(node, self.local.call(function, values, self.row.column), args)
+        found = self.in_python(node.name, values, registry.result_type(signature, values), work)
+        return self._named_result(node, found, args)
+
+    def in_python(self, name: str, args: list[Value], returns: str, work: Callable[..., Any]) -> Value:
+        """What a Python function makes of values; it takes and gives them as a Frame holds them."""
+        return self.local.call(LocalFunction(name, returns, work), args, self.row.column)
 
     def _named_result(self, node: Call, value: Value, args: list[Value] | None = None) -> Value:
         if node.name in registry.NAMED_AFTER_ARGUMENT and not value.name:
             value.name = args[0].name if args else self._first_name(node)
+        elif node.name in registry.NAMED_AFTER_CALL and args and args[0].name:
+            value.name = f"{node.name}_{args[0].name}"
         return value
 
     def _first_name(self, node: Call) -> str:

@@ -1,4 +1,4 @@
-"""Regular expressions: from Kusto's syntax, which is that of Rust's regex crate, to that of RE2 in ClickHouse.
+"""Regular expressions: from Kusto's syntax, that of Rust's regex crate, to that of RE2 in ClickHouse.
 
 What both share passes as it is written. ``\\d``, ``\\w``, ``\\s`` and ``\\b`` are of ASCII.
 """
@@ -71,7 +71,7 @@ def pattern(value: Value, at: int = 0) -> str:
 
 
 class _Translator:
-    """One pass over the text; ``target`` is how often the last part may repeat, 0 if there is none to repeat."""
+    """One pass over the text. ``target`` is how often the last part repeats, 0 if nothing may be repeated."""
 
     def __init__(self, text: str) -> None:
         self.text = text

@@ -38,10 +38,10 @@ class Value:
     """For a dynamic: SQL of unchecked JSON text that its members may be read from directly."""
     path: tuple[str, ...] = ()
     """For a dynamic: where in ``json`` it lies, as arguments of the JSON functions."""
-    text: str = ""
+    string: str = ""
     """For a dynamic: SQL of the string that it holds, if it is known to hold one or null."""
     reader: Callable[[str], Value | None] | None = None
-    """For a dynamic: gives a member by SQL of its key or place, as `member` takes it, without reading JSON."""
+    """For a dynamic: gives a member by SQL of its key or place, as `member` does, without reading JSON."""
     where: str = ""
     """For a bool: SQL that may stand for it where null counts as false."""
     parts: tuple[Value, ...] = ()
@@ -92,8 +92,8 @@ def to_string(value: Value) -> Value:
     if kind == "string":
         return value
     if kind == "dynamic":
-        if value.text:
-            return made("string", value.text, value)
+        if value.string:
+            return made("string", value.string, value)
         if value.path:
             return made("string", f"JSONExtractString({', '.join((value.json, *value.path))})", value)
         return made("string", f"JSONExtractString({value.sql})", value)

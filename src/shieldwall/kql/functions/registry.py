@@ -1,8 +1,8 @@
 """How functions are declared: a line with a signature and the SQL it becomes, or a Python function.
 
 A line reads ``name(type, type = default, type...) -> type | SQL``. In the SQL, ``{0}`` is the first argument
-and ``{*}`` are all from the one that ends in dots. Types are Kusto's, or ``any``, ``number`` (any of those) and
-``summable`` (a number or timespan); ``-> same`` is the type of the first argument, ``-> wider`` the widest.
+and ``{*}`` are all from the one that ends in dots. Types are Kusto's, or ``any``, ``number`` (any of those),
+``summable`` (a number or timespan) and ``comparable``; ``-> same`` is the type of the first argument, ``-> wider`` the widest.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ LOCALS: dict[str, tuple[list[Signature], Callable[..., Any]]] = {}
 
 NAMED_AFTER_ARGUMENT: set[str] = set()
 """Functions whose result is named after their first argument when nothing else names it."""
+NAMED_AFTER_CALL: set[str] = set()
+"""Functions whose result is named after them and their first argument, as ``strlen_x``."""
 
 _LINE = re.compile(r"(\w+)\((.*?)\)\s*->\s*(\w+)\s*\|\s*(.*)")
 
