@@ -30,6 +30,8 @@ from shieldwall.response.actions import ActionService
 from shieldwall.response.packages import PackageStore
 from shieldwall.settings import Settings
 from shieldwall.state.engine import Base, Database
+from shieldwall.telemetry.hunting import Hunting
+from shieldwall.telemetry.quota import HuntingQuota
 from shieldwall.telemetry.store import TelemetryStore
 from shieldwall.wakeups import Wakeups
 from tests.conftest import OTHER_TENANT, TENANT
@@ -243,6 +245,8 @@ def api(tmp_path: Path, template: Template, telemetry: TelemetryStore) -> Iterat
         indicators=IndicatorService(database, wakeups, settings),
         actions=ActionService(database, wakeups, settings),
         packages=PackageStore(settings),
+        hunting=Hunting(telemetry),
+        quota=HuntingQuota(1000, 1000, 1000, 1000),
     )
     known = dict(template.tokens)
 

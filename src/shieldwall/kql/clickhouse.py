@@ -9,6 +9,7 @@ import orjson
 from clickhouse_connect.driver.client import Client
 
 from shieldwall.kql.engine import Statement
+from shieldwall.kql.sql import quote
 
 SETTINGS: dict[str, Any] = {
     "enable_materialized_cte": 1,
@@ -33,7 +34,9 @@ class ClickHouseEngine:
         self._settings = {**SETTINGS, **(settings or {})}
 
     def rows(self, statement: Statement, data: Mapping[str, str]) -> Iterator[list[Any]]:
-        text = statement.filled(data)
-        with self._client.raw_stream(text, fmt="JSONCompactEachRow", settings=self._settings) as stream:
+        # As a clause of the statement: given apart, chDB's client sets them on its session, where read-only stays.
+        clause = ", ".join(f"{name} = {quote(str(value))}" for name, value in self._settings.items())
+        text = f"{statement.filled(data)}\nSETTINGS {clause}"
+        with self._client.raw_stream(text, fmt="JSONCompactEachRow") as stream:
             for line in stream:
                 yield orjson.loads(line)

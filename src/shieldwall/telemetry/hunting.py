@@ -15,6 +15,7 @@ from uuid import uuid4
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from shieldwall import log
 from shieldwall.errors import ApiError, bad_request
 from shieldwall.kql import sql
 from shieldwall.kql.clickhouse import ClickHouseEngine
@@ -29,6 +30,8 @@ from shieldwall.telemetry.external import ExternalFiles
 from shieldwall.telemetry.hunting_functions import FUNCTIONS, VIEWS
 from shieldwall.telemetry.schema import ALIASES, TABLES
 from shieldwall.telemetry.store import TelemetryStore
+
+logger = log.get("hunting")
 
 Window = tuple[datetime | None, datetime | None]
 ExternalData = Callable[[Sequence[str], Sequence[tuple[str, str]], dict[str, Any]], list[list[Any]]]
@@ -205,7 +208,10 @@ def answered() -> Iterator[None]:
     except KqlError as error:
         raise WrongQuery(error) from None
     except ClickHouseError as error:
-        raise bad_request(_MESSAGES.get(getattr(error, "code", 0) or 0, UNKNOWN)) from error
+        code = getattr(error, "code", 0) or 0
+        if code not in _MESSAGES:
+            logger.error("hunt failed", code=code, problem=str(error)[:500])
+        raise bad_request(_MESSAGES.get(code, UNKNOWN)) from error
 
 
 class WrongQuery(ApiError):

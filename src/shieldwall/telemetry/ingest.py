@@ -31,6 +31,8 @@ GROUP_BYTES = 32 << 20
 GROUP_BATCHES = 512
 GROUPS_AT_ONCE = 2
 """While one group is written to disk, the lines of another are read."""
+SHARE_BYTES = 4 << 20
+"""Less than this is not worth a group of its own beside another."""
 GATHER_STEP = 0.01
 """Seconds."""
 GATHER_STEPS = 10
@@ -196,7 +198,7 @@ class Ingester:
             await self._changed.wait()
             self._changed.clear()
             await self._gather()
-            while len(storing) < GROUPS_AT_ONCE and (group := self._take()):
+            while len(storing) < GROUPS_AT_ONCE and (group := self._take(GROUPS_AT_ONCE - len(storing))):
                 task = asyncio.create_task(self._answer(group))
                 storing.add(task)
                 streams = {waiting.batch.key for waiting in group}
@@ -210,14 +212,17 @@ class Ingester:
                 return
             await asyncio.sleep(GATHER_STEP)
 
-    def _take(self) -> list[_Waiting]:
-        """The oldest waiting batches, up to a group's size, of streams of which none is being stored."""
+    def _take(self, free: int) -> list[_Waiting]:
+        """The oldest waiting batches of streams of which none is being stored: a group's share of them where
+        ``free`` groups can be stored at once, up to a group's size."""
         group: list[_Waiting] = []
         left: list[_Waiting] = []
         size = 0
+        all_sizes = sum(len(waiting.batch.payload) for waiting in self._waiting)
+        most = min(GROUP_BYTES, max(SHARE_BYTES, all_sizes // free))
         for waiting in self._waiting:
             size += len(waiting.batch.payload)
-            full = len(group) >= GROUP_BATCHES or (group and size > GROUP_BYTES)
+            full = len(group) >= GROUP_BATCHES or (group and size > most)
             (left if full or waiting.batch.key in self._busy else group).append(waiting)
         self._waiting = left
         return group
