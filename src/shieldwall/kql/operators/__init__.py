@@ -10,6 +10,7 @@ from shieldwall.kql.operators import (  # noqa: F401
     joins,
     partitions,
     rows,
+    scanning,
     searching,
     sources,
     tops,

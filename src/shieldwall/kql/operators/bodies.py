@@ -82,12 +82,18 @@ def _summarize(node: Operator, parts: list[str], along: list[str]) -> Operator:
     )
 
 
+def _scan(node: Operator, parts: list[str], along: list[str]) -> Operator:
+    by = [*node.parts["partition"], *_names(node, parts)]
+    return Operator(node.at, node.name, {**node.parts, "partition": by})
+
+
 _REWRITTEN: dict[str, Callable[[Operator, list[str], list[str]], Operator]] = {
     "project": _items,
     "project-keep": _items,
     "distinct": _items,
     "summarize": _summarize,
     "count": _summarize,
+    "scan": _scan,
 }
 
 
