@@ -24,12 +24,14 @@ _ISO = re.compile(
     r"(\d{4})-(\d{1,2})(?:-(\d{1,2}))?(?:[T ]+(\d{1,2})(?::(\d{1,2})(?::(\d{1,2})(?:[.,](\d+))?)?)?)?"
     r"\s*(Z|[+-]\d{2}:?\d{2})?"
 )
-_OTHER_DATES = (
-    "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %H:%M", "%m/%d/%Y", "%Y/%m/%d %H:%M:%S",
-    "%Y/%m/%d", "%Y%m%d", "%a, %d %b %Y %H:%M:%S GMT",
-    "%d %b %Y %H:%M:%S", "%d %b %y %H:%M:%S", "%a %b %d %H:%M:%S %Y",
-    "%A, %d %b %y %H:%M:%S UTC", "%B %d, %Y", "%d %B %Y", "%d %b %Y", "%b %d, %Y",
+_DAYS = (
+    "%m/%d/%Y", "%Y/%m/%d", "%m-%d-%Y", "%d %b %Y", "%d %b %y", "%d-%b-%Y", "%d-%b-%y", "%d %B %Y",
+    "%b %d, %Y", "%B %d, %Y", "%Y%m%d",
 )  # fmt: skip
+_TIMES = ("", " %H:%M:%S", " %H:%M", " %I:%M:%S %p", " %I:%M %p")
+_OTHER_DATES = (*(day + time for day in _DAYS for time in _TIMES), "%a %b %d %H:%M:%S %Y")
+_AROUND = re.compile(r"^(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*, ?|\s+(?:gmt|utc)$", re.IGNORECASE)
+"""What may stand around a date without changing it."""
 
 
 def parse_literal(parser: Parser) -> Literal:
@@ -85,7 +87,7 @@ def parse_text(kind: str, text: str) -> Any:
                 if re.fullmatch("[0-9a-f]{32}", bare)
                 else None
             )
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return None
 
@@ -132,7 +134,7 @@ def parse_timespan(text: str) -> int | None:
 
 def parse_datetime(text: str) -> str | None:
     """``YYYY-MM-DD hh:mm:ss.fffffff`` in UTC; None if the text is no time."""
-    text = text.strip()
+    text = _AROUND.sub("", text.strip())
     found = _ISO.fullmatch(text)
     if found is None:
         if re.fullmatch(r"\d{4}", text):

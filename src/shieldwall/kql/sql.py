@@ -51,7 +51,7 @@ def literal(kind: str, value: Any) -> str:
         return f"toDateTime64({quote(value)}, 7, 'UTC')"
     if kind == "guid":
         return f"toUUID({quote(value)})"
-    return f"CAST({quote(str(value))} AS {SQL_TYPES[kind]})"
+    return f"toDecimal128OrNull({quote(str(value))}, 17)"
 
 
 def once(text: str, body: Callable[[str], str]) -> str:

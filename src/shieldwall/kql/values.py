@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from shieldwall.kql import sql
+from shieldwall.kql import literals, sql
 from shieldwall.kql.errors import KqlError
+from shieldwall.kql.reading import BOUNDS, bounded, constant_from_text, from_text
 from shieldwall.kql.relation import Column
+from shieldwall.kql.types import NUMERIC
 
 
 class _Unknown:
@@ -99,6 +102,8 @@ def to_string(value: Value) -> Value:
         return made("string", f"JSONExtractString({value.sql})", value)
     if value.is_null:
         return constant("string", "")
+    if value.is_constant and (held := _constant_text(kind, value.constant)) is not None:
+        return constant("string", held)
     if kind == "datetime":
         text = f"concat(replaceOne(toString({value.sql}), ' ', 'T'), 'Z')"
     elif kind == "timespan":
@@ -110,9 +115,18 @@ def to_string(value: Value) -> Value:
         text = real_text(value.sql)
     else:
         text = f"toString({value.sql})"
-    if value.is_constant and kind in ("int", "long"):
-        return constant("string", str(value.constant))
     return made("string", f"ifNull({text}, '')", value)
+
+
+def _constant_text(kind: str, held: Any) -> str | None:
+    """How ``tostring`` writes a constant; None if that is left to ClickHouse."""
+    if kind == "datetime":
+        return f"{held[:10]}T{held[11:]}Z"
+    if kind == "timespan":
+        return literals.timespan_text(held)
+    if kind == "real":
+        return repr(held) if 1e-4 <= abs(held) < 1e15 else None
+    return None if kind == "decimal" else str(held)
 
 
 def real_text(text: str) -> str:
@@ -181,47 +195,23 @@ def member(value: Value, index: str) -> Value:
     return made("dynamic", f"if({raw} = 'null', '', {raw})", value, json=json, path=path)
 
 
-def _from_text(kind: str, text: str) -> str:
-    """SQL that reads a value of ``kind`` from SQL of text; NULL when it is none."""
-    if kind == "bool":
-        return (
-            f"multiIf(lower({text}) IN ('true', '1'), true, lower({text}) IN ('false', '0'), false, "
-            f"if(toInt64OrNull({text}) IS NULL, NULL, toInt64OrNull({text}) != 0))"
-        )
-    if kind in ("int", "long"):
-        to = "toInt32" if kind == "int" else "toInt64"
-        bytes_ = f"reverse(unhex(substring({text}, 3)))"
-        hexadecimal = f"if(match({text}, '^0[xX][0-9a-fA-F]{{1,16}}$'), reinterpretAsInt64({bytes_}), NULL)"
-        return f"coalesce({to}OrNull(trimBoth({text})), {hexadecimal})"
+def _constant_as(kind: str, have: str, held: Any) -> Any:
+    """A constant of type ``have`` as one of ``kind``, or UNKNOWN if that is left to ClickHouse."""
+    if have == "string":
+        return constant_from_text(kind, held)
+    if have not in ("int", "long", "real", "bool", "timespan") or (
+        have == "real" and not math.isfinite(held)
+    ):
+        return UNKNOWN
+    if kind in BOUNDS:
+        return bounded(kind, int(held))
     if kind == "real":
-        return f"toFloat64OrNull(trimBoth({text}))"
-    if kind == "decimal":
-        return f"toDecimal128OrNull({text}, 17)"
-    if kind == "guid":
-        return f"toUUIDOrNull(trim(BOTH '{{}}' FROM {text}))"
-    if kind == "datetime":
-        return f"parseDateTime64BestEffortOrNull({text}, 7, 'UTC')"
-    return timespan_from_text(text)
-
-
-def timespan_from_text(text: str) -> str:
-    """SQL that reads ticks from ``[-][d.]hh:mm[:ss[.fffffff]]`` or from ``5d``-like text."""
-    pattern = r"^\\s*(-)?(?:(\\d+)\\.)?(\\d{1,2}):(\\d{1,2})(?::(\\d{1,2})(?:\\.(\\d{1,7}))?)?\\s*$"
-    groups = f"extractGroups({text}, '{pattern}')"
-    short = f"extractGroups({text}, '^\\\\s*(-?[0-9.]+)\\\\s*(d|h|m|s|ms|tick)?\\\\s*$')"
-    clock = (
-        f"(if({groups}[1] = '-', -1, 1) * (toInt64OrZero({groups}[2]) * 864000000000 + "
-        f"toInt64OrZero({groups}[3]) * 36000000000 + toInt64OrZero({groups}[4]) * 600000000 + "
-        f"toInt64OrZero({groups}[5]) * 10000000 + toInt64OrZero(rightPad({groups}[6], 7, '0'))))"
-    )
-    unit = (
-        f"transform({short}[2], ['d', 'h', 'm', 's', 'ms', 'tick'], "
-        "[864000000000, 36000000000, 600000000, 10000000, 10000, 1], 864000000000)"
-    )
-    return (
-        f"multiIf(notEmpty({groups}), {clock}, notEmpty({short}), "
-        f"toInt64(round(toFloat64OrNull({short}[1]) * {unit})), NULL)"
-    )
+        return float(held)
+    if kind == "bool" and have != "timespan":
+        return held != 0
+    if kind == "timespan" and have != "bool":
+        return bounded("long", round(held * DAY) if have == "real" else held)
+    return UNKNOWN
 
 
 def convert(value: Value, kind: str, at: int = 0) -> Value:
@@ -235,49 +225,47 @@ def convert(value: Value, kind: str, at: int = 0) -> Value:
         return to_dynamic(value)
     if value.is_null:
         return constant(kind, None)
+    if value.is_constant and (held := _constant_as(kind, have, value.constant)) is not UNKNOWN:
+        return constant(kind, held)
     if have == "dynamic":
         text = to_string(value).sql
-        if kind in ("int", "long"):
-            to = "toInt32" if kind == "int" else "toInt64"
-            return made(kind, f"coalesce({to}OrNull({text}), {to}(trunc(toFloat64OrNull({text}))))", value)
-        return made(kind, _from_text(kind, text), value)
+        if kind in BOUNDS:
+            size = "Int32" if kind == "int" else "Int64"
+            cut = f"accurateCastOrNull(trunc(toFloat64OrNull({text})), '{size}')"
+            return made(kind, f"coalesce(to{size}OrNull({text}), {cut})", value)
+        return made(kind, from_text(kind, text), value)
     if have == "string":
-        return made(kind, _from_text(kind, value.sql), value)
-    text = value.sql
-    numeric = ("int", "long", "real", "decimal", "bool")
-    if kind in ("int", "long") and have in numeric:
-        to = "Int32" if kind == "int" else "Int64"
+        return made(kind, from_text(kind, value.sql), value)
+    if (converted := _between(kind, have, value.sql)) is None:
+        raise KqlError(f"A {have} cannot become a {kind}.", at)
+    return made(kind, converted, value)
+
+
+def _between(kind: str, have: str, text: str) -> str | None:
+    """SQL of a value as another type, neither of them text; None if that makes no sense."""
+    number = have in (*NUMERIC, "bool")
+    if kind in BOUNDS:
+        size = "Int32" if kind == "int" else "Int64"
         if have in ("real", "decimal"):
-            return made(kind, f"accurateCastOrNull(trunc({text}), '{to}')", value)
-        if kind == "long":
-            return Value(
-                kind,
-                text if have == "int" else f"toInt64({text})",
-                value.deps,
-                value.constant if have == "int" else UNKNOWN,
-                aggregate=value.aggregate,
-                window=value.window,
-            )
-        return made(kind, f"accurateCastOrNull({text}, 'Int32')", value)
-    if kind == "real" and have in numeric:
-        return made(kind, f"toFloat64({text})", value)
-    if kind == "real" and have in ("timespan",):
-        return made(kind, f"toFloat64({text})", value)
-    if kind == "decimal" and have in numeric:
-        return made(kind, f"toDecimal128({text}, 17)", value)
-    if kind == "bool" and have in numeric:
-        return made(kind, f"({text} != 0)", value)
-    if kind == "long" and have == "timespan":
-        return made(kind, text, value)
-    if kind in ("long", "real") and have == "datetime":
-        return made(kind, f"({ticks_of(text)} + {EPOCH_TICKS})", value)
-    if kind == "timespan" and have in numeric:
+            return f"accurateCastOrNull(trunc({text}), '{size}')"
+        if have == "datetime":
+            text, have = f"({ticks_of(text)} + {EPOCH_TICKS})", "long"
+        if have in ("long", "timespan", "bool", "int"):
+            if kind == "int" and have in ("long", "timespan"):
+                return f"accurateCastOrNull({text}, 'Int32')"
+            return f"to{size}({text})" if have == "bool" else text
+    if kind in ("real", "decimal") and (number or have in ("timespan", "datetime")):
+        text = f"({ticks_of(text)} + {EPOCH_TICKS})" if have == "datetime" else text
+        return f"toFloat64({text})" if kind == "real" else f"toDecimal128OrNull(toString({text}), 17)"
+    if kind == "bool" and number:
+        return f"({text} != 0)"
+    if kind == "timespan" and number:
         if have in ("real", "decimal"):
-            return made(kind, f"toInt64(round({text} * 864000000000))", value)
-        return made(kind, f"toInt64({text})", value)
+            return f"accurateCastOrNull(round({text} * {DAY}), 'Int64')"
+        return f"toInt64({text})"
     if kind == "datetime" and have in ("int", "long"):
-        return made(kind, from_ticks(f"({text} - {EPOCH_TICKS})"), value)
-    raise KqlError(f"A {have} cannot become a {kind}.", at)
+        return from_ticks(f"({text} - {EPOCH_TICKS})")
+    return None
 
 
 def wire_text(value: Value) -> str:
@@ -298,6 +286,8 @@ def wire_text(value: Value) -> str:
 
 EPOCH_TICKS = 621355968000000000
 """Ticks from year 1 to 1970."""
+DAY = 864_000_000_000
+"""Ticks."""
 
 
 def ticks_of(text: str) -> str:

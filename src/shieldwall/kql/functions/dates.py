@@ -10,13 +10,10 @@ from shieldwall.kql.frame import ticks_datetime
 from shieldwall.kql.functions.arguments import bound
 from shieldwall.kql.functions.registry import NAMED_AFTER_ARGUMENT, coded, coerce, declare, text_constant
 from shieldwall.kql.syntax import Call
-from shieldwall.kql.values import Value, constant, convert, from_ticks, made, ticks_of
+from shieldwall.kql.values import DAY, Value, constant, convert, from_ticks, made, ticks_of
 
 if TYPE_CHECKING:
     from shieldwall.kql.expressions import Binder
-
-DAY = 864_000_000_000
-"""Ticks."""
 
 TICKS = {
     "week": 7 * DAY,
