@@ -88,7 +88,8 @@ class LocalCalls:
         """What the next call has become, if it has; and else whether its arguments are all there."""
         self.number += 1
         if (name := self.resolved.get(self.number)) is not None and (found := column(name)) is not None:
-            return replace(found, name=""), False
+            # In brackets, since it is no column that the query has.
+            return replace(found, name="", sql=f"({found.sql})"), False
         # A call of a call waits for the next round, when the inner one is a column.
         ready = not any(name in arg.sql for arg in args for name in self._open)
         self._open.add(sql.name(f"{HIDDEN}local{self.number}"))
