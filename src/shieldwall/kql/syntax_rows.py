@@ -74,9 +74,9 @@ def _top_hitters(parser: Parser) -> Parts:
 
 @reads("reduce")
 def _reduce(parser: Parser) -> Parts:
-    read_options(parser, "kind")
+    options = read_options(parser, "kind")
     parser.expect("by")
-    parts: Parts = {"of": parser.expression(), "threshold": None, "characters": None}
+    parts: Parts = options | {"of": parser.expression(), "threshold": None, "characters": None}
     if parser.accept("with"):
         while parser.token.kind == "name":
             name = parser.identifier()

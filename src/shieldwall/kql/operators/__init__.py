@@ -9,6 +9,7 @@ from shieldwall.kql.operators import (  # noqa: F401
     external,
     joins,
     partitions,
+    reducing,
     rows,
     scanning,
     searching,
