@@ -137,7 +137,10 @@ class Compiler:
     def source(self, node: Expr | Operator | Pipeline, env: Environment) -> Relation:
         """The relation that a tabular expression begins with."""
         if isinstance(node, Operator):
-            return SOURCES[node.name](self, node, env)
+            start = SOURCES.get(node.name)
+            if start is None:
+                raise KqlError(f"A query cannot begin with '{node.name}'.", node.at)
+            return start(self, node, env)
         if isinstance(node, Pipeline):
             return self.pipeline(node, env)
         if isinstance(node, Query):
@@ -371,15 +374,15 @@ class Compiler:
         found.value = value
         return value
 
-    def subquery(
-        self, relation: Relation, column: Column, shown: Callable[[str], str], *, listed: bool = False
-    ) -> str:
-        """SQL of one value of a column of a relation, or with ``listed`` of all, as an operand of IN."""
+    def subquery(self, relation: Relation, shown: Callable[[str], str], *, ordered: bool = False) -> str:
+        """SQL in parentheses of what ``shown`` makes of the first column of a relation."""
         inner = over(relation)
-        outer = inner.columns[relation.columns.index(column)]
-        outer.sql = shown(outer.sql)
-        inner.columns = [outer]
-        inner.require([outer])
+        if not ordered:
+            inner.order = []
+        column = inner.columns[0]
+        column.sql = shown(column.sql)
+        inner.columns = [column]
+        inner.require([column])
         return f"(\n{inner.text(1)}\n)"
 
     # Binding over relations

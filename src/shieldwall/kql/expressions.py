@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from shieldwall.kql import sql
@@ -223,31 +224,25 @@ class Binder:
         return found
 
     def _as_array(self, relation: Relation) -> Value:
-        column = relation.columns[0]
-        text = self.compiler.subquery(
-            relation, column, lambda shown: f"toJSONString(groupArray(toString({shown})))"
-        )
+        text = self.compiler.subquery(relation, lambda shown: f"toJSONString(groupArray(toString({shown})))")
         return Value("dynamic", f"ifNull({text}, '[]')")
 
     def _in_relation(self, op: str, of: Value, relation: Relation, at: int) -> Value:
-        column = relation.columns[0]
-        if of.type != column.type:
-            as_text = to_string(of)
-            text = self.compiler.subquery(
-                relation, column, lambda shown: to_string(Value(column.type, shown)).sql, listed=True
-            )
-            of = as_text
+        kind = relation.columns[0].type
+        fold = op == "in~" and "string" in (of.type, kind)
+        if of.type != kind or fold:
+            of = to_string(of)
+
+            def shown(text: str) -> str:
+                found = to_string(Value(kind, text)).sql
+                return f"lower({found})" if fold else found
         else:
-            text = self.compiler.subquery(relation, column, lambda shown: shown, listed=True)
-        if op == "in~" and of.type == "string":
-            lowered = self.compiler.subquery(
-                relation,
-                column,
-                lambda shown: f"lower({to_string(Value(column.type, shown)).sql})",
-                listed=True,
-            )
-            return made("bool", f"(lower({of.sql}) IN {lowered})", of)
-        return made("bool", f"({of.sql} IN {text})", of)
+
+            def shown(text: str) -> str:
+                return text
+
+        subject = f"lower({of.sql})" if fold else of.sql
+        return made("bool", f"({subject} IN {self.compiler.subquery(relation, shown)})", of)
 
     def _in_list(self, op: str, of: Value, items: list[Value], at: int) -> Value:
         if not items:
@@ -297,7 +292,7 @@ class Binder:
         if name in CODED:
             return self._named_result(node, CODED[name](self, node, []))
         if name in SCALARS:
-            args = [self.bind(arg.value if isinstance(arg, Named) else arg) for arg in node.args]
+            args = [self.bind(arg) for arg in node.args]
             return self._named_result(node, registry.apply(SCALARS[name], node, args), args)
         if name in LOCALS:
             return self._local(node)
@@ -350,7 +345,10 @@ class Binder:
         raise KqlError("This cannot stand where a value is expected.", node.at, "SEM0100")
 
     def _named(self, node: Named) -> Value:
-        return self.bind(node.value)
+        """A named argument, whose name may become that of a column."""
+        value = replace(self.bind(node.value))
+        value.name = node.names[0]
+        return value
 
     def type_of(self, node: Expr) -> str:
         """The type that ``typeof(x)`` names."""

@@ -45,6 +45,9 @@ def parse_literal(parser: Parser) -> Literal:
     if text == "null" or (text == "" and kind == "datetime"):
         return Literal(name.start, kind, None)
     value = parse_text(kind, text)
+    if value is None and text != inside.strip():
+        # A quoted text that is no such value is a null, as the conversion of that text would be.
+        return Literal(name.start, kind, None)
     if value is None:
         raise KqlSyntaxError(f"'{text[:60]}' is not a {kind}.", name.start)
     return Literal(name.start, kind, value)

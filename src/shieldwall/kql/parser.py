@@ -66,6 +66,7 @@ class Parser:
         self.index = 0
         self.token = self.tokens[0]
         self._depth = 0
+        self._in_condition = False
 
     # Tokens
 
@@ -131,14 +132,12 @@ class Parser:
 
     def statements(self) -> list[Statement]:
         found: list[Statement] = []
-        while self.token.kind != "end":
+        while self.token.kind != "end" and not self.at("}"):
             if self.accept(";"):
                 continue
             found.append(self.statement())
             if self.token.kind != "end" and not self.at("}"):
                 self.expect(";")
-            elif self.at("}"):
-                break
         return found
 
     def statement(self) -> Statement:
@@ -285,6 +284,14 @@ class Parser:
         finally:
             self._depth -= 1
 
+    def condition(self) -> Expr:
+        """The predicate of ``where``, in which a single ``=`` compares, since nothing is named there."""
+        outer, self._in_condition = self._in_condition, True
+        try:
+            return self.expression()
+        finally:
+            self._in_condition = outer
+
     def named_expression(self, *, tabular: bool = False) -> Expr:
         """An expression, or one with a name: ``a = x``, ``(a, b) = x``. ``tabular``: it may be a table's."""
         at = self.token.start
@@ -355,7 +362,10 @@ class Parser:
         left = self._relational()
         while True:
             token = self.token
-            if token.kind == "op" and token.text in _EQUALITY:
+            if token.text == "=" and self._in_condition:
+                self.advance()
+                left = Binary(token.start, "==", left, self._relational())
+            elif token.kind == "op" and token.text in _EQUALITY:
                 self.advance()
                 left = Binary(token.start, _EQUALITY[token.text], left, self._relational())
             elif token.text in _LISTS and token.kind in ("op", "name"):
@@ -494,10 +504,12 @@ class Parser:
         self.advance()
         self.advance()
         args: list[Expr] = []
+        outer, self._in_condition = self._in_condition, False
         while not self.at(")"):
             args.append(self.named_expression(tabular=True))
             if not self.accept(","):
                 break
+        self._in_condition = outer
         self.expect(")")
         return Call(token.start, token.text, args)
 

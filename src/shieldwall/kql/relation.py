@@ -308,7 +308,7 @@ SEARCHED = "$table"
 
 def is_hidden(name: str) -> bool:
     """Whether a column goes along unseen, as no query can name it."""
-    return name.startswith("$") and name != SEARCHED
+    return name[:1] == "$" and name[1:2].isalpha() and name != SEARCHED
 
 
 def passed(column: Column, alias: str = "q", name: str = "") -> Column:

@@ -14,7 +14,7 @@ def _no_parts(parser: Parser) -> Parts:
 @reads("where", "filter")
 def _where(parser: Parser) -> Parts:
     read_options(parser)
-    return {"predicate": parser.expression()}
+    return {"predicate": parser.condition()}
 
 
 @reads("take", "limit", "sample")

@@ -66,7 +66,7 @@ def file_profile(compiler: Compiler, piped: Relation | None, node: Call, env: En
         sha1=kept("SHA1", "P_SHA1"),
         sha256=kept("SHA256", "P_SHA256"),
         md5=kept("MD5", "P_MD5"),
-        size="coalesce(FileSize, P_FileSize)" if own_size else "toint(P_FileSize)",
+        size="toint(coalesce(FileSize, P_FileSize))" if own_size else "toint(P_FileSize)",
     )
     return _run(compiler, text, {"T": compiler.share(piped)}, node)
 

@@ -136,7 +136,7 @@ def first_value(binder: Binder, relation: Relation) -> Value:
     from shieldwall.kql.operators.rows import limited
 
     column = relation.columns[0]
-    text = binder.compiler.subquery(limited(relation, 1), column, lambda shown: shown)
+    text = binder.compiler.subquery(limited(relation, 1), lambda shown: shown, ordered=True)
     if column.type in ("string", "dynamic"):
         text = f"ifNull({text}, '')"
     return Value(column.type, text)
