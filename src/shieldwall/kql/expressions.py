@@ -64,6 +64,8 @@ class Binder:
         self.aggregates = aggregates
         self.local = local or LocalCalls()
         self.grouped_by: list[Value] = []
+        self.outside: list[tuple[Name, Value]] = []
+        """Columns that are named where aggregates may stand, but not inside of one."""
 
     def plain(self) -> Binder:
         """The same without aggregates, as their arguments are bound."""
@@ -90,6 +92,13 @@ class Binder:
             raise KqlError("A whole number is expected here.", node.at, "SEM0082")
         return value.constant
 
+    def option(self, name: str) -> Value | None:
+        """What the query gives an option, by ``set`` or by a name of its own."""
+        found = self.env.find(name) or self.compiler.options.get(name)
+        if isinstance(found, Binding):
+            return self.compiler.scalar(found, Name(0, name), self)
+        return found if isinstance(found, Value) else None
+
     # One method a kind of node
 
     def _literal(self, node: Literal) -> Value:
@@ -97,6 +106,8 @@ class Binder:
 
     def _name(self, node: Name) -> Value:
         if (found := self.row.column(node.name)) is not None:
+            if self.aggregates:
+                self.outside.append((node, found))
             return found
         bound = self.env.find(node.name)
         if isinstance(bound, Value):

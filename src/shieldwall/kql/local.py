@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from shieldwall.kql import sql
+from shieldwall.kql.errors import KqlError
 from shieldwall.kql.frame import Frame, to_constant, to_python
 from shieldwall.kql.relation import Column, Local, Relation, Select, SortKey
 from shieldwall.kql.values import Value, constant
@@ -29,6 +30,10 @@ class LocalFunction:
     returns: str
     work: Callable[..., Any]
     stateful: bool = False
+
+
+class OverAggregates(KqlError):
+    """A local function is called on what aggregates give: the rows have to be grouped first."""
 
 
 @dataclass(slots=True)
@@ -69,11 +74,9 @@ class LocalCalls:
             return found
         deps: frozenset[Column] = frozenset().union(*(arg.deps for arg in args))
         placeholder = sql.ref(f"{HIDDEN}local{self.number}")
-        return Value(function.returns, placeholder, deps, aggregate=any(arg.aggregate for arg in args))
+        return Value(function.returns, placeholder, deps)
 
-    def window(
-        self, kind: str, text: str, args: list[Value], column: Callable[[str], Value | None]
-    ) -> Value:
+    def window(self, kind: str, text: str, args: list[Value], column: Callable[[str], Value | None]) -> Value:
         """The value of SQL with a window function, of these arguments: a column of the relation below."""
         found, ready = self._next(args, column)
         name = f"{HIDDEN}local{self.number}"
@@ -82,10 +85,10 @@ class LocalCalls:
             self.windows.append(Column(name, kind, text, deps))
         return found or Value(kind, sql.ref(name), deps)
 
-    def _next(
-        self, args: list[Value], column: Callable[[str], Value | None]
-    ) -> tuple[Value | None, bool]:
+    def _next(self, args: list[Value], column: Callable[[str], Value | None]) -> tuple[Value | None, bool]:
         """What the next call has become, if it has; and else whether its arguments are all there."""
+        if any(arg.aggregate for arg in args):
+            raise OverAggregates("This cannot be computed over aggregates here.")
         self.number += 1
         if (name := self.resolved.get(self.number)) is not None and (found := column(name)) is not None:
             # In brackets, since it is no column that the query has.

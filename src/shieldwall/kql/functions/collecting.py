@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from shieldwall.kql.errors import KqlError
 from shieldwall.kql.functions.arguments import bound
+from shieldwall.kql.functions.bags import bag_of, pairs
 from shieldwall.kql.functions.dynamics import array_of
 from shieldwall.kql.functions.registry import CODED_AGGREGATES, coded, number_constant
 from shieldwall.kql.relation import SortKey
 from shieldwall.kql.syntax import Call
 from shieldwall.kql.types import NUMERIC
-from shieldwall.kql.values import Value, made, to_json
+from shieldwall.kql.values import Value, made, to_dynamic, to_json
 
 if TYPE_CHECKING:
     from shieldwall.kql.expressions import Binder
@@ -82,7 +83,7 @@ def _array_text(value: Value, collected: str, size: int) -> str:
 
 @coded("make_list", "make_list_if", "makelist", "make_list_with_nulls", into=CODED_AGGREGATES)
 def make_list(binder: Binder, call: Call, _: list[Value]) -> Value:
-    """All values, in the order of the rows where these are sorted; nulls are left out unless they are wanted."""
+    """All values, in the order of the rows where these are sorted."""
     nulls = call.name == "make_list_with_nulls"
     value, condition, size = _arguments(binder, call, conditional=call.name.endswith("_if"))
     conditions = _conditions(value, condition, nulls=nulls)
@@ -129,3 +130,16 @@ def _reversed(key: SortKey) -> str:
         return f"-toFloat64({text})" if key.type == "real" else f"-toInt64({text})"
     # Its bytes, each the other way round; what is longer comes first.
     return f"concat(translate(hex(toString({text})), '0123456789ABCDEF', 'FEDCBA9876543210'), '~')"
+
+
+@coded("make_bag", "make_bag_if", "make_dictionary", into=CODED_AGGREGATES)
+def make_bag(binder: Binder, call: Call, _: list[Value]) -> Value:
+    """A bag of the properties of bags; of a key that several have, any."""
+    value, condition, size = _arguments(binder, call, conditional=call.name.endswith("_if"))
+    value_sql = f"CAST({pairs(to_dynamic(value))} AS Map(String, String))"
+    collected = _call("anyMap", value_sql, [condition.sql] if condition is not None else [])
+    members = f"arrayZip(mapKeys({collected}), mapValues({collected}))"
+    if size < MOST:
+        members = f"arraySlice({members}, 1, {size})"
+    prefix = "dictionary" if call.name == "make_dictionary" else "bag"
+    return _named(call, prefix, value, bag_of(members), condition)

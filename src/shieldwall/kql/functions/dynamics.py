@@ -11,10 +11,11 @@ from shieldwall.kql import sql
 from shieldwall.kql.errors import KqlError
 from shieldwall.kql.frame import dynamic_text
 from shieldwall.kql.functions.arguments import bound, expect
-from shieldwall.kql.functions.registry import coded
+from shieldwall.kql.functions.registry import NAMED_AFTER_ARGUMENT, coded
 from shieldwall.kql.literals import json_value
+from shieldwall.kql.local import LocalFunction
 from shieldwall.kql.syntax import Call, Literal, Star
-from shieldwall.kql.values import Value, constant, convert, made, member, to_dynamic, to_json
+from shieldwall.kql.values import Value, constant, convert, made, member, to_dynamic, to_json, to_string
 
 if TYPE_CHECKING:
     from shieldwall.kql.expressions import Binder
@@ -48,6 +49,20 @@ def is_array(value: Value) -> str:
     return f"startsWith({value.sql}, '[')"
 
 
+def is_bag(value: Value) -> str:
+    """SQL of whether a dynamic is a bag."""
+    if value.json:
+        return f"JSONType({', '.join((value.json, *value.path))}) = 'Object'"
+    return f"startsWith({value.sql}, '{{')"
+
+
+def element(value: Value) -> str:
+    """SQL of the JSON text of a value as it is among an array's members."""
+    if value.type == "real":
+        return f"ifNull(toJSONString({value.sql}), 'null')"
+    return to_json(value)
+
+
 def held(value: Value) -> Any:
     """What the JSON of a constant stands for."""
     if value.constant is None:
@@ -59,7 +74,10 @@ def held(value: Value) -> Any:
     return json_value(Literal(0, value.type, value.constant))
 
 
-@coded("parse_json", "todynamic", "toobject")
+NAMED_AFTER_ARGUMENT.update(("parse_json", "parsejson", "todynamic", "toobject"))
+
+
+@coded("parse_json", "parsejson", "todynamic", "toobject")
 def parse_json(binder: Binder, call: Call, _: list[Value]) -> Value:
     """What JSON text stands for; text that is no JSON stays text."""
     expect(call, 1)
@@ -179,3 +197,41 @@ def json_path(text: str, call: Call) -> list[str | int]:
             steps.append(next(part for part in (found[1], found[3], found[4]) if part is not None))
         rest = rest[found.end() :]
     return steps
+
+
+@coded("treepath")
+def treepath(binder: Binder, call: Call, _: list[Value]) -> Value:
+    """The paths to all that is in a dynamic; members of an array are as one."""
+    value = to_dynamic(*bound(binder, call, 1))
+    work = LocalFunction(call.name, "dynamic", paths)
+    found = binder.local.call(work, [value], binder.row.column)
+    found.name = f"tree_{value.name}"
+    return found
+
+
+def paths(value: Any) -> Any:
+    """The distinct paths in the order of their coming, such as ``['a'][0]['b']``."""
+    found: dict[str, None] = {}
+    pending: list[tuple[str, Any]] = [("", value)]
+    while pending:
+        path, inner = pending.pop()
+        if path:
+            found[path] = None
+        if isinstance(inner, dict):
+            pending += [(f"{path}['{key}']", item) for key, item in reversed(inner.items())]
+        elif isinstance(inner, list):
+            pending += [(f"{path}[0]", item) for item in reversed(inner)]
+    return list(found)
+
+
+@coded("dynamic_to_json")
+def dynamic_to_json(binder: Binder, call: Call, _: list[Value]) -> Value:
+    """The one JSON text of a value: keys in order. Of what is no dynamic, the text."""
+    (value,) = bound(binder, call, 1)
+    if value.type != "dynamic":
+        return to_string(value)
+    return binder.local.call(LocalFunction(call.name, "string", canonical), [value], binder.row.column)
+
+
+def canonical(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)

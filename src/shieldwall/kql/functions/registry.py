@@ -55,10 +55,18 @@ CODED_AGGREGATES: dict[str, Coded] = {}
 LOCALS: dict[str, tuple[list[Signature], Callable[..., Any]]] = {}
 """Functions that only Python computes; it takes and gives values as a Frame holds them."""
 
+COLLECTED: dict[str, tuple[str, str]] = {}
+"""Aggregates that Python computes: which other collects what it needs, and the local function over that."""
+
 NAMED_AFTER_ARGUMENT: set[str] = set()
 """Functions whose result is named after their first argument when nothing else names it."""
 NAMED_AFTER_CALL: set[str] = set()
 """Functions whose result is named after them and their first argument, as ``strlen_x``."""
+
+
+def is_aggregate(name: str) -> bool:
+    return name in AGGREGATES or name in CODED_AGGREGATES
+
 
 _LINE = re.compile(r"(\w+)\((.*?)\)\s*->\s*(\w+)\s*\|\s*(.*)")
 

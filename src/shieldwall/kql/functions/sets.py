@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shieldwall.kql.functions.arguments import bound
-from shieldwall.kql.functions.dynamics import array_of, if_arrays, items
+from shieldwall.kql.functions.dynamics import array_of, element, if_arrays, items
 from shieldwall.kql.functions.registry import coded
 from shieldwall.kql.syntax import Call
-from shieldwall.kql.values import Value, made, to_dynamic, to_json
+from shieldwall.kql.values import Value, made, to_dynamic
 
 if TYPE_CHECKING:
     from shieldwall.kql.expressions import Binder
@@ -32,11 +32,9 @@ def combined(binder: Binder, call: Call, _: list[Value]) -> Value:
 @coded("set_has_element")
 def set_has_element(binder: Binder, call: Call, _: list[Value]) -> Value:
     """Whether an array has a member; null if it is no array."""
-    array, element = bound(binder, call, 2)
+    array, member = bound(binder, call, 2)
     array = to_dynamic(array)
-    return made(
-        "bool", if_arrays(f"has({items(array)}, {to_json(element)})", [array], "NULL"), array, element
-    )
+    return made("bool", if_arrays(f"has({items(array)}, {element(member)})", [array], "NULL"), array, member)
 
 
 @coded("jaccard_index")
@@ -47,3 +45,12 @@ def jaccard_index(binder: Binder, call: Call, _: list[Value]) -> Value:
     both = f"length(arrayIntersect({first}, {second}))"
     either = f"length(arrayDistinct(arrayConcat({first}, {second})))"
     return made("real", if_arrays(f"{both} / {either}", values, "NULL"), *values)
+
+
+@coded("set_equals")
+def set_equals(binder: Binder, call: Call, _: list[Value]) -> Value:
+    """Whether two arrays have the same members, in any order and number."""
+    values = [to_dynamic(value) for value in bound(binder, call, 2)]
+    first, second = (items(value) for value in values)
+    text = f"hasAll({first}, {second}) AND hasAll({second}, {first})"
+    return made("bool", if_arrays(text, values, "NULL"), *values)

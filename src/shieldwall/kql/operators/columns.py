@@ -28,12 +28,13 @@ def named_values(binder: Binder, node: Expr) -> list[tuple[str, Value]]:
         return [(value.name, value) for value in binder.row.columns() if matches(node.pattern, value.name)]
     if not isinstance(node, Named):
         value = binder.bind(node)
-        return [(value.name, value)]
+        return [(part.name, part) for part in value.parts or (value,)]
     value = binder.bind(node.value)
+    if value.parts:
+        names = [*node.names, *(part.name for part in value.parts[len(node.names) :])]
+        return list(zip(names, value.parts, strict=False))
     if not node.several:
         return [(node.names[0], value)]
-    if value.parts:
-        return list(zip(node.names, value.parts, strict=False))
     if value.type != "dynamic":
         raise KqlError("Several names need a value with several parts.", node.at)
     return [(name, member(value, str(place + 1))) for place, name in enumerate(node.names)]
