@@ -55,6 +55,8 @@ class Compiler:
         self.shared: list[Shared] = []
         self.locals: list[Local] = []
         self.mentions: Counter[str] = Counter()
+        self.options: dict[str, Binding] = {}
+        """What ``set`` statements say."""
         self.renamed: dict[str, str] = {}
         """Older names of columns of the tables that were read."""
         self.now = time.time_ns() // 100
@@ -95,8 +97,8 @@ class Compiler:
             elif isinstance(statement, Pipeline):
                 relation = self.pipeline(statement, env)
                 found = found or relation
-            else:
-                assert isinstance(statement, SetOption)
+            elif isinstance(statement, SetOption) and statement.value is not None:
+                self.options[statement.name] = Binding(statement.value, env)
         return found
 
     def _query_parameters(

@@ -46,6 +46,8 @@ weekofyear(datetime) -> int | toInt32(intDiv(toDayOfYear({0}) - 1
 
 def moment(binder: Binder) -> Value:
     """The moment of the query."""
+    if "query_now" in binder.compiler.options and (given := binder.option("query_now")) is not None:
+        return convert(given, "datetime")
     return constant("datetime", ticks_datetime(binder.compiler.now))
 
 

@@ -6,13 +6,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from shieldwall.kql import sql
+from shieldwall.kql.arithmetic import arithmetic
 from shieldwall.kql.errors import KqlError
 from shieldwall.kql.functions.arguments import as_common, bound, expect
 from shieldwall.kql.functions.registry import coded, text_constant
-from shieldwall.kql.relation import Relation
+from shieldwall.kql.operations import compare
+from shieldwall.kql.relation import Column, Relation, Select
 from shieldwall.kql.syntax import Call
 from shieldwall.kql.types import NUMERIC
-from shieldwall.kql.values import NO_COLUMNS, Value, constant, convert, made, to_dynamic
+from shieldwall.kql.values import NO_COLUMNS, UNKNOWN, Value, constant, convert, made, to_dynamic
 
 if TYPE_CHECKING:
     from shieldwall.kql.expressions import Binder
@@ -151,6 +153,31 @@ def ingestion_time(binder: Binder, call: Call, args: list[Value]) -> Value:
     if (found := binder.row.column(INGESTION_TIME)) is None:
         return constant("datetime", None)
     return replace(found, name="$IngestionTime")
+
+
+@coded("around")
+def around(binder: Binder, call: Call, args: list[Value]) -> Value:
+    """Whether a value is no further from a center than a distance."""
+    value, center, distance = bound(binder, call, 3)
+    low, high = (arithmetic(op, center, distance, call.at) for op in "-+")
+    inside = [compare(">=", value, low, call.at), compare("<=", value, high, call.at)]
+    return made("bool", f"({inside[0].sql} AND {inside[1].sql})", *inside)
+
+
+@coded("assert")
+def assert_(binder: Binder, call: Call, args: list[Value]) -> Value:
+    """True, or else the query is refused with the message; the condition must not depend on rows."""
+    condition, message = bound(binder, call, 2)
+    text = text_constant(message, call, "the message")
+    held = convert(condition, "bool", call.at).constant
+    if held is UNKNOWN:
+        if condition.deps or condition.aggregate:
+            raise KqlError("assert(): the condition must be constant.", call.at, "SEM0240")
+        frame = binder.compiler.fetch(Select([Column("held", "bool", condition.sql)], None))
+        held = frame is None or frame.rows[0][0]
+    if not held:
+        raise KqlError(f"Assertion failed: {text}", call.at)
+    return constant("bool", True)
 
 
 _JSON_KINDS = {
