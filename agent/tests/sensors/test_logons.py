@@ -1,12 +1,25 @@
 """Logon records as they were recorded."""
 
+import contextlib
 import struct
 from pathlib import Path
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shieldwall_agent.sensors.logons import LONGEST_READ, _Tail, from_log, from_utmp
+from shieldwall_agent.sensors import canaries, logons
+from shieldwall_agent.sensors.base import Surroundings, Unavailable
+from shieldwall_agent.sensors.canaries import prove
+from shieldwall_agent.sensors.logons import (
+    LONGEST_READ,
+    AuthLog,
+    LoginRecords,
+    _Tail,
+    from_log,
+    from_utmp,
+)
 
 SESSION = struct.pack(
     "=h2xi32s4s32s256shhiii16s20x",
@@ -69,3 +82,58 @@ def test_follows_a_file_over_rotation_and_endless_lines(tmp_path: Path) -> None:
         if (data := tail.read(1)).endswith(b"next\n"):
             break
     assert data.endswith(b"next\n")
+
+
+def test_follows_the_auth_log_and_proves_itself(
+    kept: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "auth.log"
+    path.write_text("Nov  1 09:00:00 h sshd[1]: Accepted password for before from 192.0.2.1 port 1 ssh2\n")
+    monkeypatch.setattr(AuthLog, "files", (path,))
+    monkeypatch.setattr(logons, "SECONDS", 0.02)
+    monkeypatch.setattr(canaries, "SECONDS", 0.3)
+    mechanism = AuthLog(Surroundings(kept), {"logons"})
+    mechanism.start()
+    try:
+        assert not prove(mechanism, "logons", tmp_path)  # nothing writes to this file
+
+        def syslog(folder: Path) -> Any:
+            with path.open("a") as file:
+                file.write(f"Nov  1 10:00:00 h shieldwall-agent[1]: {canaries.NAME}\n")
+            return contextlib.nullcontext()
+
+        monkeypatch.setitem(canaries._LOGON_ACTS, "auth.log", syslog)
+        assert prove(mechanism, "logons", tmp_path)
+        with path.open("a") as file:
+            file.write("Nov  1 10:00:00 h sshd[1]: Accepted password for bob from 192.0.2.1 port 1 ssh2\n")
+        (event,) = kept.wait(lambda event: event["Table"] == "DeviceLogonEvents")
+    finally:
+        mechanism.stop()
+    assert event["AccountName"] == "bob"
+
+
+def test_follows_the_records_of_sessions_and_failures(
+    kept: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions, failures = tmp_path / "wtmp", tmp_path / "btmp"
+    for path in (sessions, failures):
+        path.write_bytes(SESSION)
+    monkeypatch.setattr(LoginRecords, "files", (sessions, failures))
+    monkeypatch.setattr(logons, "BTMP", failures)
+    monkeypatch.setattr(logons, "SECONDS", 0.02)
+    mechanism = LoginRecords(Surroundings(kept), {"logons"})
+    mechanism.start()
+    try:
+        for path in (sessions, failures):
+            with path.open("ab") as file:
+                file.write(SESSION)
+        found = kept.wait(lambda event: event["AccountName"] == "alice", 2)
+    finally:
+        mechanism.stop()
+    assert sorted(event["ActionType"] for event in found) == ["LogonFailed", "LogonSuccess"]
+
+
+def test_says_which_files_are_not_there(kept: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AuthLog, "files", (tmp_path / "none",))
+    with pytest.raises(Unavailable, match="none can be read of"):
+        AuthLog(Surroundings(kept), set()).start()

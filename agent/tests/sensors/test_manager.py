@@ -80,6 +80,23 @@ def test_takes_the_first_that_proves_itself(
         sensors.stop()
 
 
+def test_tries_the_best_mechanism_first(kept: Any, tmp_path: Path) -> None:
+    made = [make(set()) for make in Sensors(kept, tmp_path)._mechanisms()]
+    assert {
+        sensor: [mechanism.name for mechanism in made if sensor in mechanism.covers]
+        for sensor in manager.SENSORS
+    } == {
+        "processes": ["eBPF", "audit netlink", "/proc polling"],
+        "network": ["eBPF", "audit netlink", "/proc/net polling"],
+        "dns": ["eBPF", "AF_PACKET"],
+        "files": ["fanotify"],
+        "logons": ["audit netlink", "journald", "auth.log", "wtmp, btmp"],
+        "modules": ["eBPF", "/proc/modules"],
+    }
+    assert all(mechanism.misses.get(sensor) for mechanism in made for sensor in mechanism.covers
+               if (mechanism.name, sensor) != ("eBPF", "processes"))  # fmt: skip
+
+
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_falls_back_where_the_kernel_takes_no_bpf(

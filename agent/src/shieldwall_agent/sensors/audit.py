@@ -11,6 +11,7 @@ from shieldwall_agent.events import events_lost
 from shieldwall_agent.processes import Process
 from shieldwall_agent.sensors import audit_connections as connections
 from shieldwall_agent.sensors import audit_records as records
+from shieldwall_agent.sensors import canaries
 from shieldwall_agent.sensors.audit_rules import RULES
 from shieldwall_agent.sensors.base import Surroundings, Unavailable, Worker
 from shieldwall_agent.sensors.execution import executed
@@ -176,6 +177,8 @@ class AuditNetlink:
             self._open.setdefault(serial, {}).setdefault(kind, {}).update(fields)
             if len(self._open) > MOST_OPEN:
                 del self._open[next(iter(self._open))]
+        elif kind == canaries.AUDIT_TEST:
+            self._seen["logons"] += fields.get("op") == canaries.NAME
         elif event := records.logon(kind, when, fields):
             self._seen["logons"] += 1
             if "logons" in self._active:

@@ -16,6 +16,8 @@ from shieldwall_agent.sensors.base import Mechanism
 SECONDS = 3.0
 NAME = f"canary-{secrets.token_hex(8)}.invalid"
 """The name that is asked for; nobody else can know it, so what asks for it need not be told."""
+AUDIT_TEST = 1120
+LOG = "/dev/log"
 
 
 def prove(mechanism: Mechanism, sensor: str, folder: Path) -> bool:
@@ -23,7 +25,7 @@ def prove(mechanism: Mechanism, sensor: str, folder: Path) -> bool:
 
     `folder` is the agent's own.
     """
-    act = _ACTS.get(sensor)
+    act = _ACTS.get(sensor) or _LOGON_ACTS.get(mechanism.name if sensor == "logons" else "")
     if act is None:
         return True
     before = mechanism.seen(sensor)
@@ -85,3 +87,26 @@ _ACTS: dict[str, Callable[[Path], contextlib.AbstractContextManager[None]]] = {
     "dns": _ask_a_name,
     "files": _make_a_file,
 }
+
+
+@contextlib.contextmanager
+def _write_a_line(_folder: Path) -> Iterator[None]:
+    """To the system's log, as what sshd writes there, though for debugging only."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+        log.connect(LOG)
+        log.send(f"<87>shieldwall-agent[{os.getpid()}]: {NAME}".encode())
+    yield
+
+
+@contextlib.contextmanager
+def _tell_audit(_folder: Path) -> Iterator[None]:
+    """A record as programs make them, of the type for tests."""
+    body = f"op={NAME}\0".encode()  # the kernel overwrites the last byte
+    with contextlib.suppress(OSError), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _AUDIT) as audit:
+        audit.send(struct.pack("=IHHII", 16 + len(body), AUDIT_TEST, 1, 1, 0) + body)
+    yield
+
+
+_AUDIT = 9
+_LOGON_ACTS = {"audit netlink": _tell_audit, "journald": _write_a_line, "auth.log": _write_a_line}
+"""By mechanism. Each leaves a line in a log of the machine."""

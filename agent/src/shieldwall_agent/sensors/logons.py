@@ -1,15 +1,16 @@
-"""Logons: sessions from wtmp, failures from btmp, and what sshd, sudo and su write to the auth log."""
+"""Logons from files: lines of sshd, sudo, su and others in the auth log, and the records of wtmp and btmp."""
 
 import os
-import re
 import struct
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from shieldwall_agent.events import Event, timestamp
-from shieldwall_agent.processes import HOST
-from shieldwall_agent.sensors.addresses import kind, text
+from shieldwall_agent.events import Event
+from shieldwall_agent.sensors import canaries
+from shieldwall_agent.sensors.addresses import text
 from shieldwall_agent.sensors.base import OneThread, Surroundings, Unavailable
+from shieldwall_agent.sensors.logon_lines import from_line, logon
 
 SECONDS = 1.0
 LONGEST_READ = 1 << 20
@@ -19,68 +20,68 @@ AUTH_LOGS = (Path("/var/log/auth.log"), Path("/var/log/secure"))
 
 _UTMP = struct.Struct("=h2xi32s4s32s256shhiii16s20x")
 _USER_PROCESS = 7
-_PATTERNS = (
-    (
-        re.compile(
-            r"sshd\[(?P<pid>\d+)\]: Accepted \S+ for (?P<user>\S+) from (?P<ip>\S+) port (?P<port>\d+)"
-        ),
-        "LogonSuccess",
-        "RemoteInteractive",
-    ),
-    (
-        re.compile(
-            r"sshd\[(?P<pid>\d+)\]: Failed \S+ for (?:invalid user )?(?P<user>\S*) "
-            r"from (?P<ip>\S+) port (?P<port>\d+)"
-        ),
-        "LogonFailed",
-        "RemoteInteractive",
-    ),
-    (
-        re.compile(r"sudo(?:\[(?P<pid>\d+)\])?:\s+(?P<by>\S+) : TTY=\S+ ; PWD=.* ; USER=(?P<user>\S+) ;"),
-        "LogonSuccess",
-        "Local",
-    ),
-    (
-        re.compile(r"su(?:\[(?P<pid>\d+)\])?: \(to (?P<user>\S+)\) (?P<by>\S+) on "),
-        "LogonSuccess",
-        "Local",
-    ),
-    (
-        re.compile(r"su(?:\[(?P<pid>\d+)\])?: FAILED SU \(to (?P<user>\S+)\) (?P<by>\S+) on "),
-        "LogonFailed",
-        "Local",
-    ),
-)
 
 
-class LogonFiles(OneThread):
-    """Follows the files from their ends, over rotation."""
+class _Followed(OneThread):
+    """Follows files from their ends, over rotation."""
 
-    name = "wtmp, btmp, auth.log"
+    name = ""
     covers: tuple[str, ...] = ("logons",)
+    files: tuple[Path, ...] = ()
 
     def __init__(self, around: Surroundings, active: set[str]) -> None:
         super().__init__("logons", self._step)
         self._around = around
         self._active = active
-        self._followed: list[tuple[_Tail, bool]] = []
+        self._tails: list[_Tail] = []
 
     def start(self) -> None:
-        readable = [path for path in (WTMP, BTMP, *AUTH_LOGS) if os.access(path, os.R_OK)]
-        if not readable:
-            raise Unavailable("no wtmp, btmp or auth.log can be read")
-        self._followed = [(_Tail(path), path in (WTMP, BTMP)) for path in (WTMP, BTMP, *AUTH_LOGS)]
+        if not any(os.access(path, os.R_OK) for path in self.files):
+            raise Unavailable(f"none can be read of {', '.join(map(str, self.files))}")
+        self._tails = [_Tail(path) for path in self.files]
         self._worker.start()
 
     def _step(self) -> None:
-        for tail, binary in self._followed:
-            data = tail.read(_UTMP.size if binary else 1)
-            action = "LogonFailed" if tail.path == BTMP else "LogonSuccess"
-            for event in from_utmp(data, action) if binary else from_log(data):
+        for tail in self._tails:
+            for event in self._read(tail):
                 self._seen += 1
                 if "logons" in self._active:
                     self._around.sink.emit(event)
         self._worker.wait(SECONDS)
+
+    def _read(self, tail: "_Tail") -> Iterable[Event]:
+        raise NotImplementedError
+
+
+class AuthLog(_Followed):
+    """Lines carry local time in seconds, or none that can be trusted, so they are dated when read."""
+
+    name = "auth.log"
+    files = AUTH_LOGS
+    misses = {"logons": "exact times, and that any user can forge a line"}
+
+    def _read(self, tail: "_Tail") -> Iterable[Event]:
+        data = tail.read(1)
+        self._seen += canaries.NAME.encode() in data
+        return from_log(data)
+
+
+class LoginRecords(_Followed):
+    """Sessions from wtmp, failures from btmp."""
+
+    name = "wtmp, btmp"
+    files = (WTMP, BTMP)
+    misses = {"logons": "sudo, su, and sessions without a terminal"}
+
+    def _read(self, tail: "_Tail") -> Iterable[Event]:
+        return from_utmp(tail.read(_UTMP.size), "LogonFailed" if tail.path == BTMP else "LogonSuccess")
+
+
+def from_log(data: bytes) -> Iterator[Event]:
+    """Logons in lines of an auth log."""
+    for line in data.decode("utf-8", "replace").split("\n"):
+        if event := from_line(line, time.time()):
+            yield event
 
 
 def from_utmp(data: bytes, action: str) -> Iterator[Event]:
@@ -95,57 +96,15 @@ def from_utmp(data: bytes, action: str) -> Iterator[Event]:
         if any(raw):
             address = text(2, raw) if not any(raw[4:]) else text(10, raw)
         logon_type = "RemoteInteractive" if remote or address else "Interactive"
-        yield _logon(
+        yield logon(
             action,
             logon_type,
             _text(user),
-            timestamp(seconds + micros / 1e6),
-            address,
-            fields={"Terminal": _text(line), "RemoteHost": remote},
+            when=seconds + micros / 1e6,
+            address=address,
             pid=pid,
+            fields={"Terminal": _text(line), "RemoteHost": remote},
         )
-
-
-def from_log(data: bytes) -> Iterator[Event]:
-    """Logons in lines of an auth log; their own time is in local seconds, so they are dated when read."""
-    for line in data.decode("utf-8", "replace").splitlines():
-        for pattern, action, logon_type in _PATTERNS:
-            if found := pattern.search(line):
-                groups = found.groupdict()
-                fields = {"By": groups["by"]} if groups.get("by") else {}
-                event = _logon(
-                    action,
-                    logon_type,
-                    groups["user"],
-                    timestamp(),
-                    groups.get("ip") or "",
-                    fields,
-                    int(groups.get("pid") or 0),
-                )
-                if groups.get("port"):
-                    event["RemotePort"] = int(groups["port"])
-                yield event
-                break
-
-
-def _logon(
-    action: str, logon_type: str, user: str, when: str, address: str, fields: dict[str, str], pid: int
-) -> Event:
-    event: Event = {
-        "Table": "DeviceLogonEvents",
-        "Timestamp": when,
-        "ActionType": action,
-        "LogonType": logon_type,
-        "AccountName": user,
-        "AccountDomain": HOST,
-        "IsLocalAdmin": user == "root",
-        "AdditionalFields": fields,
-    }
-    if address:
-        event |= {"RemoteIP": address, "RemoteIPType": kind(address)}
-    if pid:
-        event["InitiatingProcessId"] = pid
-    return event
 
 
 def _text(raw: bytes) -> str:

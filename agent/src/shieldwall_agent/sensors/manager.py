@@ -13,7 +13,8 @@ from shieldwall_agent.sensors.base import Mechanism, Surroundings, Unavailable
 from shieldwall_agent.sensors.canaries import prove
 from shieldwall_agent.sensors.ebpf import Ebpf
 from shieldwall_agent.sensors.files import FileWatching
-from shieldwall_agent.sensors.logons import LogonFiles
+from shieldwall_agent.sensors.journal import Journal
+from shieldwall_agent.sensors.logons import AuthLog, LoginRecords
 from shieldwall_agent.sensors.modules import ModuleWatching
 from shieldwall_agent.sensors.own import Own
 from shieldwall_agent.sensors.packets import DnsPackets
@@ -22,6 +23,7 @@ from shieldwall_agent.sensors.polling import ConnectionPolling, ProcessPolling
 SENSORS = ("processes", "network", "dns", "files", "logons", "modules")
 WATCH_SECONDS = 10.0
 PROVE_SECONDS = 300.0
+PROVED_ONCE = {"logons"}  # since each proof leaves a line in the machine's logs
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +77,9 @@ class Sensors:
             lambda active: ConnectionPolling(around, own, active),
             lambda active: DnsPackets(around, own, active),
             lambda active: FileWatching(around, own, active, (folder,)),
-            lambda active: LogonFiles(around, active),
+            lambda active: Journal(around, active),
+            lambda active: AuthLog(around, active),
+            lambda active: LoginRecords(around, active),
             lambda active: ModuleWatching(around, active),
         ]
 
@@ -121,7 +125,8 @@ class Sensors:
             failed = {
                 mechanism
                 for name, mechanism in self._running.items()
-                if not mechanism.alive() or (prove_now and not prove(mechanism, name, self._folder))
+                if not mechanism.alive()
+                or (prove_now and name not in PROVED_ONCE and not prove(mechanism, name, self._folder))
             }
             for mechanism in failed:
                 log.error("%s has failed and is replaced", mechanism.name)
