@@ -1,6 +1,7 @@
 """Scalar functions and aggregates, declared in tables by subject."""
 
 from shieldwall.kql.functions import (  # noqa: F401
+    address_search,
     aggregates,
     arrays,
     bags,
@@ -15,6 +16,7 @@ from shieldwall.kql.functions import (  # noqa: F401
     dynamics,
     encodings,
     general,
+    geography,
     hashes,
     maths,
     metadata,
