@@ -26,6 +26,7 @@ from shieldwall.kql.functions import (  # noqa: F401
     ranges,
     regexes,
     schemas,
+    searching,
     sets,
     sketches,
     statistics,
