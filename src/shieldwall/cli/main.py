@@ -1,10 +1,10 @@
-"""`shieldwall`: every command of the server, each in a module of its own, which is loaded when it is called."""
+"""`shieldwall`: every command of the server, each in a module that is loaded when it is called."""
 
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -13,6 +13,7 @@ COMMANDS = {
     "serve": "shieldwall.cli.run:serve",
     "demo": "shieldwall.cli.demo:demo",
     "query": "shieldwall.cli.query:query",
+    "kql": "shieldwall.cli.kql:kql_commands",
     "app": "shieldwall.cli.app:app_commands",
     "tenant": "shieldwall.cli.app:tenant_commands",
     "keys": "shieldwall.cli.keys:keys_commands",
@@ -26,10 +27,10 @@ COMMANDS = {
 class Commands(TyperGroup):
     """The commands, without loading those that are not called: a server's parts take a second to load."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
         module, _, name = COMMANDS[cmd_name].partition(":")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from collections.abc import Callable
 from typing import Any
 from zlib import crc32
@@ -17,6 +18,7 @@ def quote(text: str) -> str:
     return f"'{text.translate(_ESCAPES)}'"
 
 
+@lru_cache(8192)
 def name(text: str) -> str:
     """An identifier."""
     return "`" + text.replace("\\", "\\\\").replace("`", "\\`") + "`"
