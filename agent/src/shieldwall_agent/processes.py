@@ -69,7 +69,10 @@ class Processes:
             return self._live.get(pid) or self._dead.get(pid)
 
     def fork(self, pid: int, ticks: int, ppid: int, uid: int) -> Process:
-        """A process that began as a copy of its parent."""
+        """A process that began as a copy of its parent; the one that is known already, if it is."""
+        known = self._live.get(pid)
+        if known is not None and known.ticks == ticks:
+            return known
         parent = self.find(ppid) if ppid else None
         with self._lock:
             known = self._live.get(pid)
@@ -190,7 +193,7 @@ def as_actor(process: Process | None) -> Event:
         "InitiatingProcessParentId": process.ppid,
     }
     for name, value in process.hashes.items():
-        columns[f"InitiatingProcess{name}"] = value
+        columns["InitiatingProcess" + name] = value
     if process.size is not None:
         columns["InitiatingProcessFileSize"] = process.size
     if process.parent is not None:
