@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from shieldwall.kql.parser import Parser
-from shieldwall.kql.syntax import Expr, Star
+from shieldwall.kql.syntax import Call, Expr, In, Star
 from shieldwall.kql.syntax_parts import Parts, ended, option_value, patterns, read_options, reads, subquery
 
 
@@ -112,16 +112,13 @@ def _make_series(parser: Parser) -> Parts:
             break
     parser.expect("on")
     parts: Parts = {"items": items, "axis": parser.named_expression(), "from": None, "to": None, "step": None}
-    if parser.accept("in"):
-        parser.expect("range")
-        parser.expect("(")
-        parts["from"] = parser.expression()
-        parser.expect(",")
-        parts["to"] = parser.expression()
-        parser.expect(",")
-        parts["step"] = parser.expression()
-        parser.expect(")")
-        parts["inclusive"] = True
+    axis = parts["axis"]
+    if isinstance(axis, In) and len(axis.items) == 1 and isinstance(ranged := axis.items[0], Call):
+        # ``on x in range(start, stop, step)``
+        if ranged.name != "range" or len(ranged.args) != 3:
+            raise parser.unexpected("range(start, stop, step)")
+        parts |= {"axis": axis.of, "inclusive": True}
+        parts |= dict(zip(("from", "to", "step"), ranged.args, strict=True))
     else:
         for word in ("from", "to", "step"):
             if parser.accept(word):

@@ -13,6 +13,7 @@ from shieldwall.kql.operators import (  # noqa: F401
     rows,
     scanning,
     searching,
+    series_making,
     sources,
     tops,
     unions,
