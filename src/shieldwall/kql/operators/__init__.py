@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from shieldwall.kql import plugins  # noqa: F401
 from shieldwall.kql.operators import (  # noqa: F401
     aggregation,
     columns,
     expansion,
     external,
     joins,
+    parsing,
     partitions,
     reducing,
     rows,
