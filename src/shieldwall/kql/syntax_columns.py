@@ -90,7 +90,7 @@ def _parse_kv(parser: Parser) -> Parts:
         while not parser.at(")"):
             name = parser.identifier()
             parser.expect("=")
-            options[name] = option_value(parser)
+            options.setdefault(name, []).append(option_value(parser))
             if not parser.accept(","):
                 break
         parser.expect(")")

@@ -9,6 +9,7 @@ from shieldwall.kql.operators import (  # noqa: F401
     expansion,
     external,
     joins,
+    key_values,
     parsing,
     partitions,
     reducing,
