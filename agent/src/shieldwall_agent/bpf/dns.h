@@ -36,6 +36,18 @@ struct place {
 	__u8 protocol;
 };
 
+// Whether a packet surely has another port, told by the bytes at hand: true for nearly all there are.
+static __always_inline bool is_other(struct __sk_buff *packet, bool received)
+{
+	__u8 *bytes = (void *)(long)packet->data, *end = (void *)(long)packet->data_end;
+
+	if (bytes + 44 > end)
+		return false;
+	if (bytes[0] == 0x45)
+		return *(__be16 *)(bytes + (received ? 20 : 22)) != bpf_htons(DNS_PORT);
+	return bytes[0] >> 4 == 6 && *(__be16 *)(bytes + (received ? 40 : 42)) != bpf_htons(DNS_PORT);
+}
+
 // Where the parts of a packet to (or from) port 53 are; false for any other packet.
 static __always_inline bool find(struct __sk_buff *packet, bool received, struct place *place)
 {
@@ -96,7 +108,7 @@ static __always_inline int on_dns(struct __sk_buff *packet, bool received)
 	struct dns_event *event;
 	__u32 last; // byte of the payload
 
-	if (!find(packet, received, &place) || packet->len <= place.payload)
+	if (is_other(packet, received) || !find(packet, received, &place) || packet->len <= place.payload)
 		return 1;
 
 	__u64 cookie = bpf_get_socket_cookie(packet);
