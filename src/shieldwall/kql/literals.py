@@ -142,6 +142,8 @@ def parse_datetime(text: str) -> str | None:
     if found is None:
         if re.fullmatch(r"\d{4}", text):
             return f"{text}-01-01 00:00:00.0000000"
+        if re.fullmatch(r"\d{4}( *, *\d{1,2}){1,2}", text):
+            return parse_datetime(re.sub(" *, *", "-", text))
         for form in _OTHER_DATES:
             try:
                 return datetime.strptime(text, form).strftime("%Y-%m-%d %H:%M:%S.0000000").rjust(27, "0")
@@ -173,8 +175,10 @@ def parse_dynamic(parser: Parser) -> Literal:
 def _json(parser: Parser) -> Any:
     token = parser.token
     if token.kind == "string":
-        parser.advance()
-        return unquote(token.text)
+        value = ""
+        while parser.token.kind == "string":
+            value += unquote(parser.advance().text)
+        return value
     if parser.accept("["):
         items = []
         while not parser.at("]"):

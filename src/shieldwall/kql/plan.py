@@ -52,7 +52,9 @@ class Plan:
         data: dict[str, str] = {}
         for step in self.steps:
             step.run(engine, data)
-        return engine.rows(self.statement, data)
+        rows = engine.rows(self.statement, data)
+        reals = [place for place, (_, kind) in enumerate(self.columns) if kind == "real"]
+        return _with_names_of_reals(rows, reals) if reals else rows
 
     def frame(self, engine: Engine) -> Frame:
         """The result with values as Python works on them; for plans made by `inner_plan`."""
@@ -66,6 +68,18 @@ class Plan:
             columns = ", ".join(f"{name} {kind}" for name, kind in step.columns)
             parts.append(f"-- Python makes {step.name} of it: {columns}")
         return "\n\n".join([*parts, self.statement.text])
+
+
+_REALS = {"nan": "NaN", "-nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+
+
+def _with_names_of_reals(rows: Iterator[list[Any]], places: list[int]) -> Iterator[list[Any]]:
+    """Rows in which reals that are no numbers have the names that Kusto gives them."""
+    for row in rows:
+        for place in places:
+            if isinstance(row[place], str):
+                row[place] = _REALS.get(row[place], row[place])
+        yield row
 
 
 def planned(compiler: Compiler, relation: Relation) -> Plan:

@@ -214,6 +214,8 @@ class Join(Relation):
     kind: str
     """In SQL, such as ``LEFT ANY JOIN``."""
     on: list[Condition]
+    first: Select | None = None
+    """The side that conditions over the join may be put into, if there is one."""
 
     def inputs(self) -> Sequence[Relation]:
         return (self.left, self.right)

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from shieldwall.kql.errors import KqlError
 from shieldwall.kql.expressions import Binder
+from shieldwall.kql.local import LocalCalls
 from shieldwall.kql.operators.registry import operator
 from shieldwall.kql.relation import Column, Condition, Join, Relation, Select, is_hidden, over, passed
-from shieldwall.kql.scope import Environment, Row, unknown
+from shieldwall.kql.scope import Environment, InnerRow, Row, unknown
 from shieldwall.kql.syntax import Binary, Expr, Member, Name, Operator
 from shieldwall.kql.types import NUMERIC, wider
 from shieldwall.kql.values import Value, convert, to_string
@@ -69,8 +70,8 @@ def joined(
     keys_once: bool = False,
 ) -> Relation:
     """Both relations side by side; ``keys_once`` leaves the right side's keys out."""
-    one = _side(left, nullable=kind in ("rightouter", "fullouter"))
-    other = _side(right, nullable=kind in ("leftouter", "fullouter"))
+    one = side(left, nullable=kind in ("rightouter", "fullouter"))
+    other = side(right, nullable=kind in ("leftouter", "fullouter"))
     swapped = kind in _SWAPPED
     aliases = ("r", "l") if swapped else ("l", "r")
     rows = {
@@ -94,14 +95,40 @@ def joined(
             for column in other.columns
             if column.name not in keys and not (is_hidden(column.name) and column.name in own)
         ]
-    columns = _distinct_names(sides)
+    columns = distinct_names(sides)
     conditions = [_condition(pair) for pair in pairs]
+    first = None if kind in ("rightouter", "fullouter", "rightsemi", "rightanti") else one
     if swapped:
-        return over(Join(columns, other, one, _SQL[kind], conditions))
-    return over(Join(columns, one, other, _SQL[kind], conditions))
+        return over(Join(columns, other, one, _SQL[kind], conditions, first))
+    return over(Join(columns, one, other, _SQL[kind], conditions, first))
 
 
-def _distinct_names(sides: list[tuple[Column, str]]) -> list[Column]:
+def pushed(compiler: Compiler, relation: Relation, node: Expr, env: Environment) -> bool:
+    """Put a condition over a join into its left side, if it is about nothing else.
+
+    For ``innerunique`` this comes before a row of each key is chosen, as in the service.
+    """
+    if not isinstance(relation, Select) or not relation.open or not isinstance(relation.over, Join):
+        return False
+    first = relation.over.first
+    if first is None:
+        return False
+    local = LocalCalls()
+    value = Binder(compiler, env, InnerRow(relation), local=local).boolean(node)
+    within = {column.name: column for column in first.columns}
+    for column in value.deps:
+        below = within.get(column.name)
+        shown = [other for other in relation.columns if column in other.deps]
+        if below is None or below not in column.deps or any(other.name != column.name for other in shown):
+            return False
+    if local.pending or not value.deps:
+        return False
+    value = Binder(compiler, env, InnerRow(first)).boolean(node)
+    first.where.append(Condition(value.condition, value.deps))
+    return True
+
+
+def distinct_names(sides: list[tuple[Column, str]]) -> list[Column]:
     """Columns of both sides; one whose name was there before has the first free number behind it."""
     taken = {column.name for column, _ in sides}
     seen: set[str] = set()
@@ -124,7 +151,7 @@ def _condition(pair: Pair) -> Condition:
     return Condition(f"{left.sql} {sign} {right.sql}", left.deps | right.deps)
 
 
-def _side(relation: Relation, *, nullable: bool) -> Select:
+def side(relation: Relation, *, nullable: bool) -> Select:
     """An input of a join; with ``nullable``, what has no partner shows as null."""
     select = over(relation)
     select.order = []

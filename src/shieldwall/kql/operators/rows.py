@@ -8,11 +8,12 @@ from shieldwall.kql import sql
 from shieldwall.kql.errors import KqlError
 from shieldwall.kql.expressions import Binder
 from shieldwall.kql.operators.columns import extended, listed
+from shieldwall.kql.operators.joins import pushed
 from shieldwall.kql.operators.registry import operator
 from shieldwall.kql.operators.sources import constant_rows
 from shieldwall.kql.relation import Column, Condition, Relation, Select, SortKey, Union, over
 from shieldwall.kql.scope import Environment
-from shieldwall.kql.syntax import Expr, Named, Operator, Ordered
+from shieldwall.kql.syntax import Binary, Expr, Named, Operator, Ordered
 from shieldwall.kql.values import Value
 
 if TYPE_CHECKING:
@@ -21,8 +22,15 @@ if TYPE_CHECKING:
 
 @operator("where")
 def where(compiler: Compiler, relation: Relation, node: Operator, env: Environment) -> Relation:
+    parts = [part for part in conjuncts(node.parts["predicate"]) if not pushed(compiler, relation, part, env)]
+    for part in parts:
+        relation = _where(compiler, relation, part, env)
+    return relation
+
+
+def _where(compiler: Compiler, relation: Relation, node: Expr, env: Environment) -> Relation:
     def work(binder: Binder) -> Value:
-        return binder.boolean(node.parts["predicate"])
+        return binder.boolean(node)
 
     if isinstance(relation, Union):
         # Conditions on each leg find what its table's indexes know.
@@ -35,6 +43,15 @@ def where(compiler: Compiler, relation: Relation, node: Operator, env: Environme
     select, value = compiler.bind_into(relation, env, work, inline=True)
     select.where.append(Condition(value.condition, value.deps))
     return select
+
+
+def conjuncts(node: Expr) -> list[Expr]:
+    """What ``and`` joins."""
+    found: list[Expr] = []
+    while isinstance(node, Binary) and node.op == "and":
+        found.append(node.right)
+        node = node.left
+    return [node, *reversed(found)]
 
 
 def row_count(compiler: Compiler, node: Expr, env: Environment) -> int:
