@@ -54,11 +54,15 @@ class Compiler:
         self.chart: dict[str, Any] | None = None
         self.shared: list[Shared] = []
         self.locals: list[Local] = []
+        self.unnamed: dict[int, int] = {}
+        """The numbers of columns without a name, by their place in the text."""
         self.mentions: Counter[str] = Counter()
         self.options: dict[str, Binding] = {}
         """What ``set`` statements say."""
         self.renamed: dict[str, str] = {}
         """Older names of columns of the tables that were read."""
+        self.open = False
+        """Whether columns are made of rows, of which there are none to tell their names: any name may be one."""
         self.now = time.time_ns() // 100
         """The moment that now() gives all over the query, in ticks since 1970."""
         self._calls = 0
@@ -325,19 +329,19 @@ class Compiler:
                 raise KqlError(f"{node.name}() takes no table.", node.at)
             names[parameters[0].name] = self.share(piped) if self.mentions[parameters[0].name] > 2 else piped
             parameters = parameters[1:]
-        place = 0
+        named = {arg.names[0]: arg.value for arg in node.args if isinstance(arg, Named)}
+        free = [parameter.name for parameter in parameters if parameter.name not in named]
         for arg in node.args:
             if isinstance(arg, Named) and any(parameter.name == arg.names[0] for parameter in parameters):
                 given[arg.names[0]] = arg.value
-                continue
-            if place >= len(parameters):
+            elif free:
+                given[free.pop(0)] = arg
+            else:
                 raise KqlError(
                     f"{node.name}() takes {len(parameters)} arguments, not {len(node.args)}.",
                     arg.at,
                     "SEM0219",
                 )
-            given[parameters[place].name] = arg
-            place += 1
         for parameter in parameters:
             names[parameter.name] = self._argument(parameter, given.get(parameter.name), node, binder)
         return names

@@ -110,16 +110,15 @@ class Binder:
                 self.outside.append((node, found))
             return found
         bound = self.env.find(node.name)
-        if isinstance(bound, Value):
-            return bound
-        if isinstance(bound, Binding):
-            value = self.compiler.scalar(bound, node, self)
-            if value is not None:
-                return value
+        value = self.compiler.scalar(bound, node, self) if isinstance(bound, Binding) else bound
+        if isinstance(value, Value):
+            return replace(value, name=node.name)
         if (renamed := self.compiler.renamed.get(node.name)) and (
             found := self.row.column(renamed)
         ) is not None:
             return found
+        if self.compiler.open:
+            return Value("dynamic", "''", name=node.name)
         known = [*self.row.names, *self.env.visible()]
         raise unknown("scalar expression", node.name, known, node.at)
 
@@ -316,7 +315,7 @@ class Binder:
     def _local(self, node: Call) -> Value:
         """A function that only Python computes."""
         signatures, work = LOCALS[node.name]
-        args = [self.bind(arg.value if isinstance(arg, Named) else arg) for arg in node.args]
+        args = [self.bind(arg) for arg in node.args]
         signature, values = registry.fitted(signatures, node, args)
         found = self.in_python(node.name, values, registry.result_type(signature, values), work)
         return self._named_result(node, found, args)
@@ -341,7 +340,7 @@ class Binder:
         if node.name in CODED_AGGREGATES:
             found = CODED_AGGREGATES[node.name](inner, node, [])
         else:
-            args = [inner.bind(arg.value if isinstance(arg, Named) else arg) for arg in node.args]
+            args = [inner.bind(arg) for arg in node.args]
             found = registry.apply(AGGREGATES[node.name], node, args)
             if not found.name:
                 prefix = registry_prefix(node.name)

@@ -103,12 +103,12 @@ def written(columns: Sequence[tuple[str, str]]) -> tuple[str, str]:
     """
     kinds = ", ".join(_STORED[kind] for _, kind in columns)
     shown = ", ".join(
-        f"{_stored(kind, f'tupleElement(row, {place})')} AS {sql.name(name)}"
+        f"{_stored(kind, f'tupleElement(`$row`, {place})')} AS {sql.name(name)}"
         for place, (name, kind) in enumerate(columns, 1)
     )
     return (
         f"(SELECT {shown} FROM (SELECT arrayJoin(JSONExtract(",
-        f", 'Array(Tuple({kinds}))')) AS row))",
+        f", 'Array(Tuple({kinds}))')) AS `$row`))",
     )
 
 

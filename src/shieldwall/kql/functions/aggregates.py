@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from shieldwall.kql.errors import KqlError
 from shieldwall.kql.functions.arguments import bound
-from shieldwall.kql.functions.registry import AGGREGATES, CODED_AGGREGATES, alias, coded, declare
+from shieldwall.kql.functions.registry import AGGREGATES, CODED_AGGREGATES, coded, declare
 from shieldwall.kql.syntax import Call
 from shieldwall.kql.types import NUMERIC
 from shieldwall.kql.values import Value, convert, made
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 # Of no values a sum and a spread are 0, an average is not a number, and other results are null.
 declare(
     """
-count() -> long | toInt64(count())
-count(bool) -> long | toInt64(countIf({0}))
 countif(bool) -> long | toInt64(countIf({0}))
 stdev(number) -> real | ifNull(nullIf(stddevSampStable({0}), nan), 0)
 stdevif(number, bool) -> real | ifNull(nullIf(stddevSampStableIf({0}, {1}), nan), 0)
@@ -35,7 +33,17 @@ covariancepif(number, number, bool) -> real | ifNull(nullIf(covarPopStableIf({0}
 """,
     AGGREGATES,
 )
-alias(AGGREGATES, cnt="count")
+
+
+@coded("count", "cnt", into=CODED_AGGREGATES)
+def count(binder: Binder, call: Call, _: list[Value]) -> Value:
+    """How many rows there are; of a condition, where it holds."""
+    values = bound(binder, call, 0, 1)
+    if values and values[0].type == "bool":
+        return named(call, f"toInt64(countIf({values[0].sql}))", "long", *values)
+    found = made("long", "toInt64(count())", *values) if values else Value("long", "toInt64(count())")
+    found.name = f"{call.name}_{values[0].name if values else ''}"
+    return found
 
 
 def arguments(binder: Binder, call: Call, least: int, most: int) -> list[Value]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from shieldwall.kql.errors import KqlError
-from shieldwall.kql.syntax import Call, Named
+from shieldwall.kql.syntax import Call
 from shieldwall.kql.types import NUMERIC, wider
 from shieldwall.kql.values import Value, convert
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def bound(binder: Binder, call: Call, least: int, most: int | None = None) -> list[Value]:
     """The values of a call's arguments. KqlError if there are fewer than ``least`` or more than ``most``."""
     expect(call, least, most)
-    return [binder.bind(arg.value if isinstance(arg, Named) else arg) for arg in call.args]
+    return [binder.bind(arg) for arg in call.args]
 
 
 def expect(call: Call, least: int, most: int | None = None) -> None:

@@ -19,8 +19,8 @@ from shieldwall.kql.values import Value
 if TYPE_CHECKING:
     from shieldwall.kql.compiler import Compiler
 
-Item = tuple[str, Value, bool]
-"""Name, value, and whether the query gives the name."""
+Item = tuple[str, Value, bool, int]
+"""Name, value, whether the query gives the name, and where it stands."""
 
 
 def grouped(
@@ -39,23 +39,24 @@ def _grouped(
     def work(binder: Binder) -> tuple[list[Item], list[Item]]:
         keyed = binder.plain()
         keys = [
-            (name, value, isinstance(node, Named)) for node in by for name, value in named_values(keyed, node)
+            (name, value, isinstance(node, Named), node.at)
+            for node in by
+            for name, value in named_values(keyed, node)
         ]
-        binder.grouped_by = [value for _, value, _ in keys]
+        binder.grouped_by = [value for _, value, _, _ in keys]
         return keys, [item for node in aggregates for item in _aggregated(binder, node)]
 
     select, (keys, values) = compiler.bind_into(relation, env, work, aggregates=True)
-    names = Names()
-    names.taken |= {name for name, _, explicit in (*keys, *values) if explicit}
+    names = Names({name for name, _, explicit, _ in (*keys, *values) if explicit}, compiler.unnamed)
     select.keys = []
-    for name, value, explicit in keys:
+    for name, value, explicit, at in keys:
         if value.is_constant:
             # A constant is no key for ClickHouse, which would take a number for a column's place.
             value = Value(value.type, f"materialize({value.sql})", name=value.name)
-        select.keys.append(column_of(value, name if explicit else names.give(name)))
+        select.keys.append(column_of(value, name if explicit else names.give(name, at)))
     columns: list[Column] = []
-    for name, value, explicit in values:
-        columns.append(Column(name if explicit else names.give(name), value.type, value.sql, value.deps))
+    for name, value, explicit, at in values:
+        columns.append(Column(name if explicit else names.give(name, at), value.type, value.sql, value.deps))
     select.columns = [*select.keys, *columns]
     select.order, select.hidden, select.grouped = [], [], True
     return select
@@ -77,7 +78,7 @@ def _aggregated(binder: Binder, node: Expr) -> list[Item]:
             raise KqlError("An aggregate is expected here.", node.at, "SEM0085")
     parts = value.parts or (value,)
     return [
-        (names[place] if place < len(names) else part.name, part, place < len(names))
+        (names[place] if place < len(names) else part.name, part, place < len(names), node.at)
         for place, part in enumerate(parts)
     ]
 

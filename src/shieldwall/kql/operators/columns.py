@@ -41,19 +41,18 @@ def named_values(binder: Binder, node: Expr) -> list[tuple[str, Value]]:
 
 
 class Names:
-    """Names for columns without one: ``Column1`` and so on; a name that is taken gets a number behind it."""
+    """Names that are free: ``Column1`` and so on for what has none; what is taken gets a number behind it.
 
-    def __init__(self, taken: set[str] | None = None) -> None:
+    ``numbers`` are those of columns without a name, by their place in the query: they run through all of it.
+    """
+
+    def __init__(self, taken: set[str] | None = None, numbers: dict[int, int] | None = None) -> None:
         self.taken = taken if taken is not None else set()
-        self._number = 0
+        self._numbers = numbers if numbers is not None else {}
 
-    def give(self, name: str, *, explicit: bool = True) -> str:
+    def give(self, name: str, at: int = -1) -> str:
         if not name:
-            self._number += 1
-            name = f"Column{self._number}"
-            while name in self.taken:
-                self._number += 1
-                name = f"Column{self._number}"
+            name = self._numbered(at)
         elif name in self.taken:
             number = 1
             while f"{name}{number}" in self.taken:
@@ -62,12 +61,19 @@ class Names:
         self.taken.add(name)
         return name
 
+    def _numbered(self, at: int) -> str:
+        number = self._numbers.get(at) or max(self._numbers.values(), default=0) + 1
+        while f"Column{number}" in self.taken:
+            number += 1
+        self._numbers[at] = number
+        return f"Column{number}"
+
 
 def listed(binder: Binder, nodes: list[Expr]) -> list[Column]:
     """The columns of a project or distinct."""
     found: list[Column] = []
-    names = Names()
-    names.taken |= {name for node in nodes if isinstance(node, Named) for name in node.names}
+    taken = {name for node in nodes if isinstance(node, Named) for name in node.names}
+    names = Names(taken, binder.compiler.unnamed)
     given: set[str] = set()
     for node in nodes:
         for name, value in named_values(binder, node):
@@ -76,7 +82,7 @@ def listed(binder: Binder, nodes: list[Expr]) -> list[Column]:
                     raise KqlError(f"A column named '{name}' is there already.", node.at, "SEM0021")
                 given.add(name)
             else:
-                name = names.give(name)
+                name = names.give(name, node.at)
             found.append(column_of(value, name))
     return found
 
@@ -92,23 +98,23 @@ def project(compiler: Compiler, relation: Relation, node: Operator, env: Environ
 def extended(compiler: Compiler, relation: Relation, nodes: list[Expr], env: Environment) -> Select:
     """The relation with more columns, or others of the same name at the same place."""
 
-    def work(binder: Binder) -> tuple[list[tuple[str, Value, bool]], bool]:
-        found: list[tuple[str, Value, bool]] = []
+    def work(binder: Binder) -> tuple[list[tuple[str, Value, Expr]], bool]:
+        found: list[tuple[str, Value, Expr]] = []
         window = False
         for node in nodes:
             for name, value in named_values(binder, node):
-                found.append((name, value, isinstance(node, Named)))
+                found.append((name, value, node))
                 window = window or value.window
         return found, window
 
     select, (values, window) = compiler.bind_into(relation, env, work)
-    names = Names({column.name for column in select.columns})
+    names = Names({column.name for column in select.columns}, compiler.unnamed)
     columns = list(select.columns)
-    for name, value, explicit in values:
-        if not explicit:
+    for name, value, node in values:
+        if not isinstance(node, Named):
             if value.is_column and value.name:
                 continue
-            name = names.give(name)
+            name = names.give(name, node.at)
         column = column_of(value, name)
         place = next((number for number, other in enumerate(columns) if other.name == name), None)
         if place is None:
