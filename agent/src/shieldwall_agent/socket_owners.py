@@ -1,7 +1,7 @@
 """Whose socket it is: the kernel names its inode, /proc the process that holds it.
 
 Only while a client waits for its answer does it surely hold the socket, so ask at once. New processes are
-looked at first, after those that were found lately: most sockets are one or the other's.
+looked at first, after this one and those that were found lately: most sockets are one or the other's.
 """
 
 import collections
@@ -56,7 +56,7 @@ class SocketOwners:
     def _search(self, wanted: str, deadline: float) -> int:
         lately = list(self._lately)
         others = sorted((int(name) for name in os.listdir("/proc") if name.isdigit()), reverse=True)
-        for pid in (*lately, *others):
+        for pid in (os.getpid(), *lately, *others):
             if _holds(pid, wanted):
                 if pid in lately:
                     self._lately.remove(pid)

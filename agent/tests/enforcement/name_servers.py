@@ -12,6 +12,7 @@ from typing import Any
 from shieldwall_agent.enforcement import nft
 
 CLIENT, FIRST, SECOND, FIRST6 = "10.78.0.9", "10.78.0.1", "10.78.0.2", "fd78::1"
+OTHER_CLIENT = "10.78.0.10"
 STUB = "127.0.0.53"
 GREETER = "10.78.0.4"  # speaks first, and then echoes
 NOBODY = "10.78.0.3"  # there, with no name server
@@ -86,6 +87,7 @@ def network() -> Iterator[Net]:
         ip netns add {net.world}
         ip link add swa netns {net.device} type veth peer name swb netns {net.world}
         ip -n {net.device} addr add {CLIENT}/24 dev swa
+        ip -n {net.device} addr add {OTHER_CLIENT}/24 dev swa
         ip -n {net.device} -6 addr add fd78::9/64 dev swa nodad
         ip -n {net.device} link set swa up
         ip -n {net.device} link set lo up

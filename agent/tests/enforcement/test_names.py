@@ -17,6 +17,7 @@ from name_servers import (
     FIRST6,
     GREETER,
     NOBODY,
+    OTHER_CLIENT,
     SECOND,
     STUB,
     Net,
@@ -101,6 +102,8 @@ def test_listed_names_are_refused_and_others_pass(
     event = wait_for(lambda: running.told("ExploitGuardNetworkProtectionBlocked", "www.evil.example"))[0]
     assert (event["RemotePort"], event["InitiatingProcessId"]) == (53, os.getpid())
     assert event["AdditionalFields"]["IndicatorValue"] == "evil.example"
+    told = [e for e in running.sink.events if e["ActionType"].startswith("ExploitGuard")]
+    assert not [e for e in told if e["RemoteUrl"] == "fine.evil.example"]
     running.lists()
     assert nft.listing(TABLE, net.device) is None
     assert looks_up(net, protocol, host, "evil.example") == NUMBERS[host]
@@ -165,6 +168,12 @@ def test_what_is_no_dns_passes_unchanged(running: Running, net: Net) -> None:
     address, _, payload = said.pop().split(b" ", 2)
     assert not said  # one client is one flow to the server too
     assert (address, payload) == (CLIENT.encode(), b"raw")
+    udp = nft.inside(net.device, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    udp.settimeout(3)
+    with udp:
+        udp.bind((OTHER_CLIENT, 0))
+        udp.sendto(b"raw", (FIRST, 53))
+        assert udp.recv(512).split(b" ")[0] == OTHER_CLIENT.encode()
     with client(net, socket.SOCK_STREAM, GREETER) as tcp:
         assert exactly(tcp, 5) == b"hello"
         for sent in (b"PING\r\n", os.urandom(60_000), b"QUIT\r\n"):
@@ -199,6 +208,11 @@ def test_a_server_that_is_not_there_is_said_at_once(running: Running, net: Net) 
     answer = ask(net, "udp", NOBODY, message)
     assert answer[:2] == message[:2]
     assert answer[3] & 15 == 2
+    with client(net, socket.SOCK_DGRAM, NOBODY) as udp:  # and to each of several at once
+        sent = [query(f"good{number}.example") for number in range(3)]
+        for message in sent:
+            udp.send(message)
+        assert {udp.recv(512)[:2] for _ in sent} == {message[:2] for message in sent}
     assert looks_up(net, "tcp", NOBODY, "evil.example") == 0
     with pytest.raises(UNREACHABLE):
         ask(net, "tcp", NOBODY, message)
@@ -391,6 +405,8 @@ def test_queries_in_a_stream() -> None:
     assert list(stream.feed(b"\0\x30" + first)) == []
     assert stream.rest() == b"\0\x30" + first
     assert stream.rest() == b""
+    for other in (b"SSH-2.0-x", b"\x20\0AB\0\0XX"):
+        assert list(QueryStream().feed(other)) == [(other, False)]
 
 
 def test_only_queries_that_are_well_formed_are_read() -> None:

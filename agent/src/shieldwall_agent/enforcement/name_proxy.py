@@ -36,36 +36,30 @@ _INFO4, _INFO6 = struct.Struct("=I4s4s"), struct.Struct("=16sI")  # in_pktinfo, 
 
 @dataclass(frozen=True, slots=True)
 class _Client:
-    """A UDP client, and where its packets arrive: answers leave by the same interface, which a socket that is
-    bound to one asks for."""
+    """A UDP client, and the address that its packets were sent on to, which its answers come from."""
 
     here: socket.socket
     peer: tuple[Any, ...]
-    address: str
-    interface: int
+    address: bytes
 
     @classmethod
     def of(
         cls, here: socket.socket, peer: tuple[Any, ...], control: list[tuple[int, int, bytes]]
     ) -> "_Client":
         ((_, _, info),) = control
-        if here.family == socket.AF_INET:
-            interface, _, address = _INFO4.unpack(info)
-        else:
-            address, interface = _INFO6.unpack(info)
-        return cls(here, peer, socket.inet_ntop(here.family, address), interface)
+        return cls(
+            here, peer, _INFO4.unpack(info)[2] if here.family == socket.AF_INET else _INFO6.unpack(info)[0]
+        )
 
     @property
     def end(self) -> tuple[str, int]:
-        return self.address, self.here.getsockname()[1]
+        return socket.inet_ntop(self.here.family, self.address), self.here.getsockname()[1]
 
     def send(self, message: bytes) -> None:
-        family = self.here.family
-        address = socket.inet_pton(family, self.address)
-        if family == socket.AF_INET:
-            control = (socket.SOL_IP, _IP_PKTINFO, _INFO4.pack(self.interface, address, address))
+        if self.here.family == socket.AF_INET:
+            control = (socket.SOL_IP, _IP_PKTINFO, _INFO4.pack(0, self.address, self.address))
         else:
-            control = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, _INFO6.pack(address, self.interface))
+            control = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, _INFO6.pack(self.address, 0))
         self.here.sendmsg([message], [control], 0, self.peer)
 
 
@@ -160,7 +154,7 @@ class NameProxy:
         if upstream is None:
             if len(self._upstreams) >= MOST_FLOWS:
                 self._forget(next(iter(self._upstreams)))
-            way = outgoing(flow, client.interface)
+            way = outgoing(flow)
             try:
                 way.connect(flow.server)
             except OSError:

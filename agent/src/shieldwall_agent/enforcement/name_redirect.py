@@ -78,8 +78,8 @@ def ruleset(listeners: Iterable[Listener], owned: bool) -> str:
     )
 
 
-# To loopback, a socket's packets do not go when it is bound to an interface; to its own address they do.
-# Its connections would not come back, so those are lost.
+# Of a socket that is bound to an interface nothing reaches 127.0.0.1, but its own address it does reach. For
+# TCP that would be a port open to the network, so there such sockets (rare with DNS) get no answer.
 _WAYS = {
     ("ipv4", "tcp"): "redirect to ",
     ("ipv6", "tcp"): "redirect to ",

@@ -4,7 +4,7 @@ resolver proxy for domains.
 Known limits: names asked for over TLS or HTTPS and names resolved before are not refused; by the programs
 also those over TCP, and one that may create cgroups outside `cgroup` escapes them; by nftables those that
 are asked from other network namespaces (containers), of link-local servers, and by sockets that were in use
-before.
+before. A socket bound to an interface is routed by its address only, and gets no answer over TCP.
 """
 
 import logging
