@@ -304,6 +304,8 @@ class Shared(Relation):
         return f"{self.name} AS {alias}"
 
 
+PART = "$part"
+"""What the names of columns begin with that tell to which part a row belongs."""
 SEARCHED = "$table"
 """The column that search adds: visible, though its name begins like those of hidden ones."""
 

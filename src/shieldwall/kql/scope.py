@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 from shieldwall.kql import sql
 from shieldwall.kql.errors import KqlError, UnknownSourceError
-from shieldwall.kql.relation import Column, Relation, Select, SortKey, is_hidden
+from shieldwall.kql.relation import PART, Column, Relation, Select, SortKey, is_hidden
 from shieldwall.kql.syntax import Expr, Function, Pipeline
 from shieldwall.kql.values import Value
 
@@ -74,6 +74,11 @@ class Row:
     def columns(self) -> list[Value]:
         """All of them, in order."""
         return [value for name in self._columns if (value := self.column(name))]
+
+    @property
+    def parts(self) -> list[Value]:
+        """What tells to which part a row belongs, where parts are computed at once."""
+        return [value for name in self._columns if name.startswith(PART) and (value := self.column(name))]
 
     def column(self, name: str) -> Value | None:
         found = self._values.get(name)

@@ -23,14 +23,15 @@ _SO_FAR = "ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
 
 def over(binder: Binder, group: Value | None = None, frame: str = "") -> str:
     """The OVER of a window function: rows in their order, those of a group for themselves."""
-    partition = f"PARTITION BY {group.sql}" if group else ""
+    groups = [*([group] if group else []), *binder.row.parts]
+    partition = f"PARTITION BY {', '.join(item.sql for item in groups)}" if groups else ""
     return f"OVER ({' '.join(filter(None, (partition, ordered(binder.row.order), frame)))})"
 
 
 def window(binder: Binder, kind: str, text: str, values: Sequence[Value | None]) -> Value:
     keys = [Value("dynamic", "", key.deps) for key in binder.row.order]
     given = [value for value in values if value is not None]
-    return binder.local.window(kind, text, [*given, *keys], binder.row.column)
+    return binder.local.window(kind, text, [*given, *keys, *binder.row.parts], binder.row.column)
 
 
 def _group(binder: Binder, call: Call, restart: list[Value]) -> Value | None:

@@ -11,26 +11,38 @@ from typing import TYPE_CHECKING
 
 from shieldwall.kql.errors import KqlError
 from shieldwall.kql.operators.rows import row_count, sort_keys
-from shieldwall.kql.relation import Column, Relation, Select, over
+from shieldwall.kql.relation import PART, Column, Relation, Select, over
 from shieldwall.kql.scope import Environment
-from shieldwall.kql.syntax import Call, Expr, Name, Named, Operator
+from shieldwall.kql.syntax import Call, Expr, Name, Named, Operator, walk
 
 if TYPE_CHECKING:
     from shieldwall.kql.compiler import Compiler
 
-PART, ALONG = "$part", "$along"
-"""What the names of such columns begin with."""
+ALONG = "$along"
+"""What the names of columns begin with that go along with a part."""
 
 BY_ROW = frozenset((
     "where", "filter", "extend", "project", "project-away", "project-keep", "project-rename",
     "project-reorder", "parse", "parse-where", "parse-kv", "mv-expand", "mvexpand", "mv-apply", "mvapply",
 ))  # fmt: skip
 """Operators that treat each row by itself, so that parts need not be told apart for them."""
+_NEIGHBOURS = frozenset((
+    "row_number", "row_cumsum", "row_rank", "row_rank_dense", "row_rank_min", "row_window_session", "prev",
+    "next",
+))  # fmt: skip
+"""Functions that see other rows of the part."""
 DROPPING = frozenset(
     ("where", "filter", "parse-where", "mv-expand", "mvexpand", "mv-apply", "mvapply", "join", "lookup")
 )
 """Operators that may leave no row of a part."""
 _PLAIN = BY_ROW | {"sort", "order", "as", "serialize", "join", "lookup"}
+
+
+def by_row(body: list[Operator]) -> bool:
+    """Whether operators treat each row by itself."""
+    if not all(step.name in BY_ROW for step in body):
+        return False
+    return not any(isinstance(item, Call) and item.name in _NEIGHBOURS for item in walk(body))
 
 
 def places_of_defaults(body: list[Operator]) -> set[int]:

@@ -13,6 +13,7 @@ from shieldwall.kql.operators.registry import operator
 from shieldwall.kql.operators.rows import row_count
 from shieldwall.kql.operators.sources import constant_rows
 from shieldwall.kql.relation import (
+    PART,
     Column,
     Condition,
     Join,
@@ -108,23 +109,28 @@ def _members(text: str, *, pairs: bool) -> str:
     )
 
 
-def _expanded(of: Expansion, below: Relation, node: Operator, *, ordered: bool = False) -> Select:
-    """A row for each member; several items go in step, with null where one has no more members."""
+def _expanded(of: Expansion, below: Relation, node: Operator, part: str = "") -> Select:
+    """A row for each member; several items go in step, with null where one has no more members.
+
+    With a column that numbers the rows, members are in order by that.
+    """
     select = over(below)
     deps = frozenset(of.values) if below is of.below else frozenset(below.columns[-len(of.values) :])
     joined = of.lists()
     select.arrays = [Column(MEMBER, "dynamic", joined, deps)]
     index = f"toInt64({sql.name(INDEX)} - 1)"
     name = node.parts.get("with_itemindex")
-    ordered = ordered or bool(select.order)
-    if name or ordered:
+    if part:
+        number = next(column for column in below.columns if column.name == part)
+        select.order.append(SortKey(sql.ref(part), frozenset((number,)), False, False, "long"))
+    if name or select.order:
         select.arrays.append(Column(INDEX, "long", f"arrayEnumerate({joined})", deps))
     for place, item in enumerate(of.items):
         value = _cast(Value("dynamic", of.member(place), deps), item.kind, node.at)
         _put(select, Column(item.name or f"Column{place + 1}", item.kind, value.sql, deps))
     if name:
         _put(select, Column(str(name), "long", index, deps))
-    if ordered:
+    if select.order:
         select.order.append(SortKey(index, deps, False, False, "long"))
     return select
 
@@ -160,15 +166,16 @@ def mv_apply(compiler: Compiler, relation: Relation, node: Operator, env: Enviro
     shown = list(of.below.columns)
     along = bodies.along_columns(of.below)
     rows: Relation = of.below
-    if not all(step.name in bodies.BY_ROW for step in body):
-        of.below.columns.append(bodies.part_column("toInt64(rowNumberInAllBlocks())", of.below))
+    part: Column | None = None
+    if not bodies.by_row(body):
+        part = bodies.part_column("toInt64(rowNumberInAllBlocks())", of.below)
+        of.below.columns.append(part)
         of.below.windows = True
     of.below.columns += [*along, *of.values]
     needy = bodies.places_of_defaults(body)
     if needy:
         rows = compiler.share(of.below)
-    # Lists that are made of the members keep their order.
-    found: Relation = _expanded(of, rows, node, ordered=any(step.name == "summarize" for step in body))
+    found: Relation = _expanded(of, rows, node, part.name if part else "")
     start = [(column.name, column.type) for column in found.columns]
     for place, step in enumerate(body):
         found = bodies.run(compiler, found, step, env)
@@ -189,7 +196,7 @@ def _with_defaults(of: Expansion, rows: Relation, found: Relation, empty: Relati
     base.columns = [column for column in base.columns if bodies.is_kept(column.name)]
     groups = over(found)
     mark = Column("$found", "long", "1")
-    part = [column for column in groups.columns if column.name.startswith(bodies.PART)][-1]
+    part = [column for column in groups.columns if column.name.startswith(PART)][-1]
     groups.columns = [*(column for column in groups.columns if not bodies.is_kept(column.name)), mark]
     groups.hidden.append(part)
     own = next(column for column in base.columns if column.name == part.name)

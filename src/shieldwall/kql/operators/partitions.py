@@ -27,10 +27,8 @@ MOST_APART = 256
 _TOGETHER = bodies.BY_ROW | {
     "take", "limit", "top", "sort", "order", "summarize", "count", "distinct", "serialize", "scan",
 }  # fmt: skip
-_ORDERED = frozenset((
-    "row_number", "row_cumsum", "row_rank_dense", "row_rank_min", "row_window_session", "prev", "next",
-))  # fmt: skip
-"""Functions over neighbouring rows, which are not to see those of other parts."""
+_ORDERED = frozenset(("row_window_session",))
+"""Functions that see the rows of other parts too."""
 
 
 @operator("partition")
