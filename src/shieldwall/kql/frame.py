@@ -23,7 +23,8 @@ _STORED = {
     "int": "Nullable(Int32)",
     "long": "Nullable(Int64)",
     "real": "Nullable(Float64)",
-    "decimal": "Nullable(Decimal(38, 17))",
+    # Wide enough for the numbers of `parse_version`, of 32 digits.
+    "decimal": "Nullable(Decimal(76, 17))",
     "datetime": "Nullable(Int64)",
     "timespan": "Nullable(Int64)",
     "guid": "Nullable(UUID)",

@@ -239,7 +239,8 @@ def _table(olds: str, news: str) -> dict[str, str]:
 
 
 def _translated(olds: str, news: str, text: str) -> str:
-    return (text or "").translate(str.maketrans(_table(olds or "", news or "")))
+    table = _table(olds or "", news or "")
+    return "".join(table.get(char, char) for char in text or "")
 
 
 @coded("format_bytes")
