@@ -75,8 +75,8 @@ def dcount(binder: Binder, call: Call, _: list[Value]) -> Value:
     text = f"nullIf({value.sql}, '')" if value.type == "dynamic" else value.sql
     function, precision = ("uniqCombined64", "(20)") if call.name.startswith("dcount") else ("uniqExact", "")
     if condition is None:
-        return named(call, f"toInt64({function}{precision}({text}))", "long", value)
-    text = f"toInt64({function}If{precision}({text}, {condition.sql}))"
+        return named(call, f"toInt64(ifNull({function}{precision}({text}), 0))", "long", value)
+    text = f"toInt64(ifNull({function}If{precision}({text}, {condition.sql}), 0))"
     return named(call, text, "long", value, condition)
 
 

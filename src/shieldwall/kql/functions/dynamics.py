@@ -210,7 +210,9 @@ def treepath(binder: Binder, call: Call, _: list[Value]) -> Value:
 
 
 def paths(value: Any) -> Any:
-    """The distinct paths in the order of their coming, such as ``['a'][0]['b']``."""
+    """The distinct paths in the order of their coming, such as ``['a'][0]['b']``; null of a plain value."""
+    if not isinstance(value, dict | list):
+        return None
     found: dict[str, None] = {}
     pending: list[tuple[str, Any]] = [("", value)]
     while pending:

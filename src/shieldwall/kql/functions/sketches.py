@@ -35,12 +35,20 @@ def _least(hashes: str) -> str:
 def hll(binder: Binder, call: Call, _: list[Value]) -> Value:
     values = bound(binder, call, 1 + call.name.endswith("if"), 2 + call.name.endswith("if"))
     condition = convert(values[1], "bool", call.at) if call.name.endswith("if") else None
-    text = f"nullIf({values[0].sql}, '')" if values[0].type == "dynamic" else values[0].sql
-    found = f"groupUniqArray(sipHash64({text}))"
+    found = f"groupUniqArray({_hash(values[0])})"
     if condition is not None:
-        found = f"groupUniqArrayIf(sipHash64({text}), {condition.sql})"
+        found = f"groupUniqArrayIf({_hash(values[0])}, {condition.sql})"
     text = f"replaceOne({_least(found)}, '[]', '')"
     return named(call, text, "dynamic", values[0], *([condition] if condition else []))
+
+
+def _hash(value: Value) -> str:
+    """SQL of a hash that is the same for the same value, however wide the number is in ClickHouse."""
+    if value.type == "dynamic":
+        return f"sipHash64(nullIf({value.sql}, ''))"
+    if value.type in ("int", "long", "bool"):
+        return f"sipHash64(toInt64({value.sql}))"
+    return f"sipHash64({value.sql})"
 
 
 @coded("hll_merge", into=CODED_AGGREGATES)
