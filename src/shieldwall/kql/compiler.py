@@ -411,7 +411,7 @@ class Compiler:
             inner = InnerRow(relation)
             found = work(Binder(self, env, inner, aggregates=aggregates, local=local))
             if not local.pending and not local.windows and (inline or not inner.computed):
-                return relation, found
+                return with_inferred(relation, local), found
         while True:
             select = over(relation)
             row = Row(relation.columns, order=select.order)
@@ -423,11 +423,19 @@ class Compiler:
                 relation = map_rows(self, select, local)
             else:
                 select.columns = [column for column in select.columns if not column.name.startswith("$local")]
-                return select, found
+                return with_inferred(select, local), found
 
     def fetch(self, relation: Relation) -> Frame | None:
         """The rows of a relation now, if there is an engine: for operators whose columns depend on rows."""
         return inner_plan(self, relation).frame(self.engine) if self.engine is not None else None
+
+
+def with_inferred(select: Select, local: LocalCalls) -> Select:
+    """The SELECT with columns that were named, but of which no row tells: all null."""
+    for name in local.inferred:
+        if all(column.name != name for column in select.columns):
+            select.columns.append(Column(name, "dynamic", "''"))
+    return select
 
 
 def type_named(name: str, at: int) -> str:

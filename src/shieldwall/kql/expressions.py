@@ -118,6 +118,7 @@ class Binder:
         ) is not None:
             return found
         if self.compiler.open:
+            self.local.inferred[node.name] = None
             return Value("dynamic", "''", name=node.name)
         known = [*self.row.names, *self.env.visible()]
         raise unknown("scalar expression", node.name, known, node.at)

@@ -53,6 +53,8 @@ class LocalCalls:
     pending: list[_Call] = field(default_factory=list)
     windows: list[Column] = field(default_factory=list)
     """Columns over other rows, which ClickHouse computes; they too must lie below, since they do not nest."""
+    inferred: dict[str, None] = field(default_factory=dict)
+    """Names that were taken for columns of rows that are not there to tell; see `Compiler.open`."""
     resolved: dict[int, str] = field(default_factory=dict)
     number: int = 0
     _open: set[str] = field(default_factory=set)
