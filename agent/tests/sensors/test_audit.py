@@ -3,12 +3,13 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from shieldwall_agent.sensors import audit_connections
+from shieldwall_agent.sensors import audit, audit_connections
 from shieldwall_agent.sensors.audit import AuditNetlink
 from shieldwall_agent.sensors.base import Surroundings, Unavailable
 
@@ -156,3 +157,27 @@ def test_misses_no_short_process_and_restores_audit(kept: Any, nobody: Any) -> N
     assert before
     assert after
     assert (after[1], after[3]) == (before[1], before[3])
+
+
+def test_forgets_processes_that_have_ended(kept: Any, nobody: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "LOOK_SECONDS", 0.1)
+    around = Surroundings(kept)
+    mechanism = AuditNetlink(around, nobody, {"processes"})
+    try:
+        mechanism.start()
+    except Unavailable as error:
+        pytest.skip(str(error))
+    try:
+        ended, lives = (subprocess.Popen(["/bin/sleep", "60"]) for _ in range(2))
+        kept.wait(lambda event: event.get("ProcessId") in (ended.pid, lives.pid), 2)
+        ended.kill()
+        ended.wait()
+        deadline = time.monotonic() + 5
+        while ended.pid in (live := {process.pid for process in around.processes.live()}):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert lives.pid in live
+        lives.kill()
+        lives.wait()
+    finally:
+        mechanism.stop()

@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterable
 
 from shieldwall_agent.clock import TICKS, boot_seconds
@@ -19,6 +20,7 @@ from shieldwall_agent.sensors.own import Own
 
 BACKLOG = 8192
 MOST_OPEN = 4096
+LOOK_SECONDS = 30.0
 
 _NETLINK_AUDIT, _ADD_MEMBERSHIP, _SOL_NETLINK, _RCVBUFFORCE = 9, 1, 270, 33
 _ERROR, _GET, _SET, _ADD_RULE, _DEL_RULE = 2, 1000, 1001, 1011, 1012
@@ -50,6 +52,7 @@ class AuditNetlink:
         self._seen = dict.fromkeys(self.covers, 0)
         self._open: dict[int, dict[int, dict[str, str]]] = {}
         self._lost = 0
+        self._looked = time.monotonic()
         self._before: tuple[int, ...] | None = None
         self._owner = False
         self._rules: list[bytes] = []
@@ -155,6 +158,8 @@ class AuditNetlink:
         raise OSError("audit does not answer")
 
     def _step(self) -> None:
+        if "processes" in self._active and time.monotonic() - self._looked > LOOK_SECONDS:
+            self._forget_ended()
         try:
             data = self._sockets[-1].recv(65_536)
         except TimeoutError:
@@ -183,6 +188,16 @@ class AuditNetlink:
             self._seen["logons"] += 1
             if "logons" in self._active:
                 self._around.sink.emit(event)
+
+    def _forget_ended(self) -> None:
+        """Audit tells of no exits, and pids come round again."""
+        self._looked = time.monotonic()
+        processes = self._around.processes
+        believed = [process.pid for process in processes.live()]
+        alive = set(os.listdir("/proc"))
+        for pid in believed:
+            if str(pid) not in alive:
+                processes.exit(pid)
 
     def _told(self, when: float, parts: dict[int, dict[str, str]]) -> None:
         call = parts.get(records.SYSCALL)
@@ -216,12 +231,15 @@ class AuditNetlink:
         """Who made a call; by its image no other that got its pid, nor what it has become since."""
         pid, image = records.number(call, "pid"), records.plain(call.get("exe", ""))
         image = image.removesuffix(" (deleted)")
-        found = self._around.processes.look(pid) or self._around.processes.known(pid)
+        processes = self._around.processes
+        found = processes.known(pid)
+        if found is None or found.path != image:
+            found = processes.look(pid)
         if found is not None and found.path == image:
             return found
         ppid, uid = records.number(call, "ppid"), records.number(call, "uid")
         ticks = int((when - boot_seconds()) * TICKS)
-        return Process(pid, ticks, ppid, uid, image, parent=self._around.processes.find(ppid))
+        return Process(pid, ticks, ppid, uid, image, parent=processes.find(ppid))
 
     def _process(self, when: float, call: dict[str, str]) -> Process:
         pid, ppid, uid = (records.number(call, name) for name in ("pid", "ppid", "uid"))

@@ -15,7 +15,7 @@ from shieldwall_agent.sensors.own import Own
 from shieldwall_agent.socket_owners import Place, SocketOwners
 
 POLL_SECONDS = 0.2
-BUFFER = 2 << 20
+BUFFER = 8 << 20
 
 _EVERY_PROTOCOL = 3
 _OUTGOING = 4
@@ -157,7 +157,10 @@ def transport(packet: bytes) -> tuple[int, Place, Place, int, bytes, int] | None
 
 
 def _attach_filter(packets: socket.socket) -> None:
-    """Let the kernel drop all but port 53; what came before is looked at like all the rest."""
+    """Let the kernel drop all but what goes to port 53 and comes from there.
+
+    What came before is looked at like all the rest.
+    """
     code = b"".join(
         struct.pack("=HBBI", operation, yes and yes - place - 1, no and no - place - 1, value)
         for place, (operation, value, yes, no) in enumerate(_FILTER)
@@ -168,14 +171,15 @@ def _attach_filter(packets: socket.socket) -> None:
     )
 
 
-_BYTE, _HALF, _HALF_X, _HEADER_SIZE = 0x30, 0x28, 0x48, 0xB1
+_BYTE, _HALF, _HALF_X, _WORD, _HEADER_SIZE = 0x30, 0x28, 0x48, 0x20, 0xB1
 _SHIFT, _EQUAL, _ANY_BIT, _RETURN = 0x74, 0x15, 0x45, 0x06
-_ACCEPT, _DROP = 21, 22
+_DIRECTION = 0xFFFFF004  # not in the packet but of it
+_INBOUND, _OUTBOUND, _ACCEPT, _DROP = 25, 27, 29, 30
 # Classic BPF: operation, operand, and where a comparison leads to. A packet begins with its IP header.
 _FILTER = (
     (_BYTE, 0, 0, 0),
     (_SHIFT, 4, 0, 0),
-    (_EQUAL, 4, 3, 13),
+    (_EQUAL, 4, 3, 15),
     (_BYTE, 9, 0, 0),  # 3: the protocol of IPv4
     (_EQUAL, _UDP, 6, 5),
     (_EQUAL, _TCP, 6, _DROP),
@@ -183,17 +187,25 @@ _FILTER = (
     (_ANY_BIT, 0x1FFF, _DROP, 8),  # a fragment without ports
     (_HEADER_SIZE, 0, 0, 0),  # 8
     (_HALF_X, 0, 0, 0),
-    (_EQUAL, PORT, _ACCEPT, 11),
-    (_HALF_X, 2, 0, 0),  # 11
-    (_EQUAL, PORT, _ACCEPT, _DROP),
-    (_EQUAL, 6, 14, _DROP),  # 13
-    (_BYTE, 6, 0, 0),  # 14: the protocol of IPv6
-    (_EQUAL, _UDP, 17, 16),
-    (_EQUAL, _TCP, 17, _DROP),
-    (_HALF, 40, 0, 0),  # 17
-    (_EQUAL, PORT, _ACCEPT, 19),
-    (_HALF, 42, 0, 0),  # 19
-    (_EQUAL, PORT, _ACCEPT, _DROP),
-    (_RETURN, _LARGEST, 0, 0),  # 21
-    (_RETURN, 0, 0, 0),  # 22
+    (_EQUAL, PORT, 11, 13),
+    (_HALF_X, 2, 0, 0),  # 11: between servers both ports may be the same
+    (_EQUAL, PORT, _ACCEPT, _INBOUND),
+    (_HALF_X, 2, 0, 0),  # 13
+    (_EQUAL, PORT, _OUTBOUND, _DROP),
+    (_EQUAL, 6, 16, _DROP),  # 15
+    (_BYTE, 6, 0, 0),  # 16: the protocol of IPv6
+    (_EQUAL, _UDP, 19, 18),
+    (_EQUAL, _TCP, 19, _DROP),
+    (_HALF, 40, 0, 0),  # 19
+    (_EQUAL, PORT, 21, 23),
+    (_HALF, 42, 0, 0),  # 21
+    (_EQUAL, PORT, _ACCEPT, _INBOUND),
+    (_HALF, 42, 0, 0),  # 23
+    (_EQUAL, PORT, _OUTBOUND, _DROP),
+    (_WORD, _DIRECTION, 0, 0),  # 25
+    (_EQUAL, _OUTGOING, _DROP, _ACCEPT),
+    (_WORD, _DIRECTION, 0, 0),  # 27
+    (_EQUAL, _OUTGOING, _ACCEPT, _DROP),
+    (_RETURN, _LARGEST, 0, 0),  # 29
+    (_RETURN, 0, 0, 0),  # 30
 )
