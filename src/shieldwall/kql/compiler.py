@@ -62,7 +62,7 @@ class Compiler:
         self.renamed: dict[str, str] = {}
         """Older names of columns of the tables that were read."""
         self.open = False
-        """Whether columns are made of rows, of which there are none to tell their names: any name may be one."""
+        """Whether rows would tell the names of columns, and there are none: any name may be one."""
         self.now = time.time_ns() // 100
         """The moment that now() gives all over the query, in ticks since 1970."""
         self._calls = 0

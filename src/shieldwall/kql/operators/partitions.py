@@ -14,7 +14,7 @@ from shieldwall.kql.operators.rows import limited
 from shieldwall.kql.operators.unions import Leg, joined_legs, unified
 from shieldwall.kql.relation import Condition, Relation, over
 from shieldwall.kql.scope import Environment, Row
-from shieldwall.kql.syntax import Call, Expr, Name, Named, Operator, Pipeline, walk
+from shieldwall.kql.syntax import Call, Expr, Name, Named, Operator, Pipeline
 from shieldwall.kql.values import Value, constant
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ MOST_APART = 256
 _TOGETHER = bodies.BY_ROW | {
     "take", "limit", "top", "sort", "order", "summarize", "count", "distinct", "serialize", "scan",
 }  # fmt: skip
-_ORDERED = frozenset(("row_window_session",))
-"""Functions that see the rows of other parts too."""
-
 
 @operator("partition")
 def partition(compiler: Compiler, relation: Relation, node: Operator, env: Environment) -> Relation:
@@ -45,9 +42,7 @@ def partition(compiler: Compiler, relation: Relation, node: Operator, env: Envir
 
 def _together(body: list[Operator]) -> bool:
     """Whether all parts can be computed at once."""
-    if bodies.places_of_defaults(body) or any(step.name not in _TOGETHER for step in body):
-        return False
-    return not any(isinstance(item, Call) and item.name in _ORDERED for item in walk(body))
+    return not bodies.places_of_defaults(body) and all(step.name in _TOGETHER for step in body)
 
 
 def _at_once(
