@@ -412,10 +412,10 @@ class Compiler:
             found = work(Binder(self, env, inner, aggregates=aggregates, local=local))
             if not local.pending and not local.windows and (inline or not inner.computed):
                 return with_inferred(relation, local), found
-        while True:
+        for _ in range(MAX_CALLS):
             select = over(relation)
             row = Row(relation.columns, order=select.order)
-            local.begin()
+            local.begin(row.column)
             found = work(Binder(self, env, row, aggregates=aggregates, local=local))
             if local.windows:
                 relation = with_windows(select, local)
@@ -424,6 +424,7 @@ class Compiler:
             else:
                 select.columns = [column for column in select.columns if not column.name.startswith("$local")]
                 return with_inferred(select, local), found
+        raise KqlError("Calls are nested too deeply.")
 
     def fetch(self, relation: Relation) -> Frame | None:
         """The rows of a relation now, if there is an engine: for operators whose columns depend on rows."""

@@ -323,7 +323,7 @@ class Binder:
 
     def in_python(self, name: str, args: list[Value], returns: str, work: Callable[..., Any]) -> Value:
         """What a Python function makes of values; it takes and gives them as a Frame holds them."""
-        return self.local.call(LocalFunction(name, returns, work), args, self.row.column)
+        return self.local.call(LocalFunction(name, returns, work), args)
 
     def _named_result(self, node: Call, value: Value, args: list[Value] | None = None) -> Value:
         if node.name in registry.NAMED_AFTER_ARGUMENT and not value.name:

@@ -58,18 +58,19 @@ class LocalCalls:
     resolved: dict[int, str] = field(default_factory=dict)
     number: int = 0
     _open: set[str] = field(default_factory=set)
+    _column: Callable[[str], Value | None] = field(default=lambda name: None)
+    """Finds a column of the row that is bound over; functions that are called in it see other rows."""
 
-    def begin(self) -> None:
+    def begin(self, column: Callable[[str], Value | None]) -> None:
         self.pending, self.windows, self.number, self._open = [], [], 0, set()
+        self._column = column
 
-    def call(
-        self, function: LocalFunction, args: list[Value], column: Callable[[str], Value | None]
-    ) -> Value:
+    def call(self, function: LocalFunction, args: list[Value]) -> Value:
         """The value of a call: computed at once over constants, else a column of the relation below."""
         if not function.stateful and all(arg.is_constant for arg in args):
             result = function.work(*(to_python(arg.type, arg.constant) for arg in args))
             return constant(function.returns, to_constant(function.returns, result))
-        found, ready = self._next(args, column)
+        found, ready = self._next(args)
         if ready:
             self.pending.append(_Call(self.number, function, args))
         if found is not None:
@@ -78,21 +79,21 @@ class LocalCalls:
         placeholder = sql.ref(f"{HIDDEN}local{self.number}")
         return Value(function.returns, placeholder, deps)
 
-    def window(self, kind: str, text: str, args: list[Value], column: Callable[[str], Value | None]) -> Value:
+    def window(self, kind: str, text: str, args: list[Value]) -> Value:
         """The value of SQL with a window function, of these arguments: a column of the relation below."""
-        found, ready = self._next(args, column)
+        found, ready = self._next(args)
         name = f"{HIDDEN}local{self.number}"
         deps: frozenset[Column] = frozenset().union(*(arg.deps for arg in args))
         if ready:
             self.windows.append(Column(name, kind, text, deps))
         return found or Value(kind, sql.ref(name), deps)
 
-    def _next(self, args: list[Value], column: Callable[[str], Value | None]) -> tuple[Value | None, bool]:
+    def _next(self, args: list[Value]) -> tuple[Value | None, bool]:
         """What the next call has become, if it has; and else whether its arguments are all there."""
         if any(arg.aggregate for arg in args):
             raise OverAggregates("This cannot be computed over aggregates here.")
         self.number += 1
-        if (name := self.resolved.get(self.number)) is not None and (found := column(name)) is not None:
+        if (name := self.resolved.get(self.number)) is not None and (found := self._column(name)) is not None:
             # In brackets, since it is no column that the query has.
             return replace(found, name="", sql=f"({found.sql})"), False
         # A call of a call waits for the next round, when the inner one is a column.

@@ -73,7 +73,7 @@ def bag_remove_keys(binder: Binder, call: Call, _: list[Value]) -> Value:
     bag, keys = (to_dynamic(value) for value in bound(binder, call, 2))
     if isinstance(keys.constant, str) and '"$' in keys.constant:
         work = LocalFunction(call.name, "dynamic", without_keys)
-        return binder.local.call(work, [bag, keys], binder.row.column)
+        return binder.local.call(work, [bag, keys])
     names = f"JSONExtract({keys.sql}, 'Array(String)')"
     text = bag_of(f"arrayFilter(x -> NOT has({names}, x.1), {pairs(bag)})")
     return made("dynamic", if_bags(text, bag), bag, keys)
@@ -121,7 +121,7 @@ def bag_set_key(binder: Binder, call: Call, _: list[Value]) -> Value:
     if name.startswith("$"):
         json_path(name, call)
         work = LocalFunction(call.name, "dynamic", with_key)
-        return binder.local.call(work, [bag, key, to_dynamic(value)], binder.row.column)
+        return binder.local.call(work, [bag, key, to_dynamic(value)])
     member = f"tuple({key.sql}, {to_json(value)})"
     replaced = f"arrayMap(x -> if(x.1 = {key.sql}, {member}, x), a)"
     text = f"if(has(a.1, {key.sql}), {replaced}, arrayPushBack(a, {member}))"

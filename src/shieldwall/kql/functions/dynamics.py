@@ -204,7 +204,7 @@ def treepath(binder: Binder, call: Call, _: list[Value]) -> Value:
     """The paths to all that is in a dynamic; members of an array are as one."""
     value = to_dynamic(*bound(binder, call, 1))
     work = LocalFunction(call.name, "dynamic", paths)
-    found = binder.local.call(work, [value], binder.row.column)
+    found = binder.local.call(work, [value])
     found.name = f"tree_{value.name}"
     return found
 
@@ -232,7 +232,7 @@ def dynamic_to_json(binder: Binder, call: Call, _: list[Value]) -> Value:
     (value,) = bound(binder, call, 1)
     if value.type != "dynamic":
         return to_string(value)
-    return binder.local.call(LocalFunction(call.name, "string", canonical), [value], binder.row.column)
+    return binder.local.call(LocalFunction(call.name, "string", canonical), [value])
 
 
 def canonical(value: Any) -> str:

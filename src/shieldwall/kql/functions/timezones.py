@@ -63,7 +63,7 @@ def to_zone(binder: Binder, call: Call, args: list[Value]) -> Value:
     date, zone = coerce(date, "datetime", call, 0), coerce(zone, "string", call, 1)
     if date.is_constant or not isinstance(zone.constant, str):
         function = LocalFunction(call.name, "datetime", _WORK[call.name])
-        return binder.local.call(function, [date, zone], binder.row.column)
+        return binder.local.call(function, [date, zone])
     if _offset(0, zone.constant) is None:
         raise KqlError(f"{call.name}(): '{zone.constant}' is no time zone.", call.at, "SEM0240")
     name, ticks = sql.quote(zone.constant), ticks_of(date.sql)

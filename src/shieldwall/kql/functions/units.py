@@ -192,4 +192,4 @@ def convert_unit(binder: Binder, call: Call, args: list[Value]) -> Value:
         if unit.constant != "Tilt" and to.constant != "Tilt":
             return constant("real", None)
     function = LocalFunction(name, "real", lambda *given: converted(name, *given))
-    return binder.local.call(function, values, binder.row.column)
+    return binder.local.call(function, values)

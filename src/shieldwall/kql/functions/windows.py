@@ -31,7 +31,7 @@ def over(binder: Binder, group: Value | None = None, frame: str = "") -> str:
 def window(binder: Binder, kind: str, text: str, values: Sequence[Value | None]) -> Value:
     keys = [Value("dynamic", "", key.deps) for key in binder.row.order]
     given = [value for value in values if value is not None]
-    return binder.local.window(kind, text, [*given, *keys, *binder.row.parts], binder.row.column)
+    return binder.local.window(kind, text, [*given, *keys, *binder.row.parts])
 
 
 def _group(binder: Binder, call: Call, restart: list[Value]) -> Value | None:
@@ -155,4 +155,4 @@ def row_window_session(binder: Binder, call: Call, args: list[Value]) -> Value:
         convert(restart[0], "bool", call.at) if restart else constant("bool", False),
     ]
     function = LocalFunction(call.name, "datetime", sessions, stateful=True)
-    return binder.local.call(function, values, binder.row.column)
+    return binder.local.call(function, values)
