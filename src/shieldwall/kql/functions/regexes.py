@@ -11,7 +11,7 @@ from shieldwall.kql.errors import KqlError
 from shieldwall.kql.functions.arguments import bound, expect
 from shieldwall.kql.functions.registry import coded, coerce, number_constant, text_constant
 from shieldwall.kql.functions.shapes import strings
-from shieldwall.kql.patterns import Pattern, compiled
+from shieldwall.kql.patterns import Pattern, compiled, escaped
 from shieldwall.kql.syntax import Call
 from shieldwall.kql.values import Value, constant, convert, made
 
@@ -159,5 +159,7 @@ def indexof_regex(binder: Binder, call: Call, _: list[Value]) -> Value:
 def regex_quote(binder: Binder, call: Call, _: list[Value]) -> Value:
     """A regular expression that matches just this text."""
     text = coerce(bound(binder, call, 1)[0], "string", call, 0)
+    if isinstance(text.constant, str):
+        return constant("string", escaped(text.constant))
     special, quoted = sql.quote(r"([\\.+*?()|\[\]{}^$#&~-])"), sql.quote(r"\\\1")
     return made("string", f"replaceRegexpAll({text.sql}, {special}, {quoted})", text)

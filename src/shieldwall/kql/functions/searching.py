@@ -50,8 +50,10 @@ def indexof(binder: Binder, call: Call, _: list[Value]) -> Value:
         return place
 
     searched = sql.once(length.sql, found)
-    if not isinstance(length.constant, int):
-        searched = f"if({length.sql} < -1, NULL, {searched})"
+    computed = [number.sql for number in (start, length) if not isinstance(number.constant, int)]
+    if computed:
+        wrong = " OR ".join([f"{length.sql} < -1", *(f"isNull({number})" for number in computed)])
+        searched = f"if({wrong}, NULL, {searched})"
     return made("long", searched, text, needle, *numbers)
 
 

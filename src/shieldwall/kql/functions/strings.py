@@ -108,7 +108,7 @@ def substring(binder: Binder, call: Call, _: list[Value]) -> Value:
     else:
         at = f"greatest(toInt64(lengthUTF8({text.sql})) + {start.sql}, 0) + 1"
     found = f"substringUTF8({', '.join([text.sql, at, *length])})"
-    nullable = not all(part.is_constant for part in (start, *size))
+    nullable = not all(isinstance(part.constant, int) for part in (start, *size))
     return made("string", f"ifNull({found}, '')" if nullable else found, text, start, *size)
 
 
