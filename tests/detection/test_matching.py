@@ -7,11 +7,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from shieldwall.alerts.models import Alert, Evidence, Incident
+from shieldwall.detection import hits
 from shieldwall.detection.indicators import IndicatorService
 from shieldwall.detection.lookback import Lookback
+from shieldwall.detection.models import Indicator, IndicatorChange
 from shieldwall.settings import Settings
 from shieldwall.times import now, to_text
 from tests.conftest import OTHER_TENANT
@@ -212,6 +214,41 @@ def test_a_resolved_alert_is_not_reopened(watched: Feed, put: Put) -> None:
     watched.send(watched.batch(2, later))
     assert sorted(alert.status for alert in alerts(watched)) == ["New", "Resolved"]
     assert sorted(incident.status for incident in incidents(watched)) == ["Active", "Resolved"]
+
+
+def test_many_hits_of_one_do_not_hide_another(
+    watched: Feed, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hits, "HITS_OF_ONE", 3)
+    monkeypatch.setattr(hits, "HITS_LIMIT", 6)
+    put("FileSha1", SHA1)
+    put("FileMd5", MD5)
+    watched.send(
+        watched.batch(1, *(process(100 + number, SHA1=SHA1) for number in range(9)), process(900, MD5=MD5))
+    )
+    assert [(alert.title, alert.event_count) for alert in alerts(watched)] == [(SHA1, 3), (MD5, 1)]
+
+
+def test_a_long_list_is_matched_with_the_past_in_one_step(watched: Feed, put: Put) -> None:
+    watched.send(watched.batch(1, process(200, 150, SHA1=SHA1)))
+    one = put("FileSha1", SHA1)
+    names = [
+        column.name for column in Indicator.__table__.columns if column.name not in ("id", "match_value")
+    ]
+    values = {name: getattr(one, name) for name in names}
+    with watched.database.session(watched.tenant) as session:
+        session.execute(insert(Indicator), [values | {"match_value": f"{n:040x}"} for n in range(2000)])
+        found = session.scalars(select(Indicator.id).where(Indicator.id != one.id)).all()
+        changes = [{"tenant_id": watched.tenant, "indicator_id": number} for number in found]
+        session.execute(insert(IndicatorChange), changes)
+    lookback = Lookback(watched.store, watched.database, Settings())
+    assert lookback.run_pending() == 2001
+    assert len(alerts(watched)) == 1
+    assert lookback.run_pending() == 0
+    left = watched.store.system_query(
+        "SELECT name FROM system.tables WHERE database = 'shieldwall' AND startsWith(name, 'stage_')"
+    )
+    assert left == []
 
 
 def test_the_stored_past_is_matched_once(watched: Feed, put: Put) -> None:

@@ -213,3 +213,18 @@ def test_under_pressure_batches_are_sent_back(feed: Feed, telemetry: TelemetrySt
     assert refusal(results[-1]) == (429, "TooManyRequests")
     assert "Retry-After" in results[-1].headers
     assert any(isinstance(result, BatchResult) for result in results)
+
+
+def test_text_is_found_before_and_after_merges_made_its_index(feed: Feed) -> None:
+    for sequence in range(2):
+        feed.send(feed.batch(sequence, event(ProcessCommandLine="powershell -ExecutionPolicy Bypass")))
+    hunt = "countIf(hasAllTokens(lower(ProcessCommandLine), ['executionpolicy']))"
+    absent = (
+        "EXPLAIN indexes = 1 SELECT count() FROM shieldwall.DeviceProcessEvents "
+        "WHERE hasAllTokens(lower(ProcessCommandLine), ['nowhere'])"
+    )
+    assert feed.rows(hunt) == [(2,)]
+    assert "Parts: 0/" not in str(feed.store.system_query(absent))
+    feed.store.command("OPTIMIZE TABLE shieldwall.DeviceProcessEvents FINAL")
+    assert feed.rows(hunt) == [(2,)]
+    assert "Parts: 0/" in str(feed.store.system_query(absent))

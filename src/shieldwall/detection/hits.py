@@ -6,14 +6,19 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from shieldwall import log
 from shieldwall.detection.columns import MATCHED_TABLES, Compared, selected
 from shieldwall.detection.values import url_prefixes
 from shieldwall.telemetry.ddl import DATABASE
 from shieldwall.telemetry.schema import TABLES
 from shieldwall.telemetry.store import TelemetryStore
 
+HITS_OF_ONE = 200
+"""Most hits on one device by the same values; more of the same add nothing but a count."""
 HITS_LIMIT = 20_000
-"""Most hits of one table looked at together; more of the same add nothing but a count."""
+"""Most hits of one table looked at together."""
+
+logger = log.get("detection")
 
 Value = tuple[str, str]
 """Indicator type and comparable value."""
@@ -34,20 +39,26 @@ def find_hits(
 ) -> Iterator[Hit]:
     """Events of ``table`` under the condition ``where`` with a value whose key is in ``members``.
 
-    Both are SQL of our own making. ``members`` is a table of keys or a list of them, of indicators of these
-    ``kinds``. It may hold too many: whoever asks checks each candidate against the list itself.
+    Both are SQL of our own making. ``members`` is a set of keys, of indicators of these ``kinds``. It may
+    hold too many: whoever asks checks each candidate against the list itself.
     """
     comparisons = MATCHED_TABLES[table]
-    conditions = " OR ".join(
-        condition for item in comparisons if (condition := _condition(item, members, kinds))
-    )
+    conditions = {
+        item.column: condition for item in comparisons if (condition := _condition(item, members, kinds))
+    }
     if not conditions:
         return
+    matched = ", ".join(f"if({condition}, `{column}`, '')" for column, condition in conditions.items())
     columns = ", ".join(f"`{name}`" for name in selected(TABLES[table]))
     rows = store.system_query(
         f"SELECT toString(TenantId) AS TenantId, {columns} FROM {DATABASE}.{table} "
-        f"WHERE {where} AND ({conditions}) ORDER BY Timestamp LIMIT {HITS_LIMIT}"
+        f"WHERE {where} AND ({' OR '.join(conditions.values())}) "
+        # In the order of the table, so that nothing has to be sorted.
+        "ORDER BY TenantId, DeviceId, Timestamp "
+        f"LIMIT {HITS_OF_ONE} BY TenantId, DeviceId, {matched} LIMIT {HITS_LIMIT}"
     )
+    if len(rows) == HITS_LIMIT:
+        logger.warning("more hits than are looked at together", table=table, hits=HITS_LIMIT)
     for row in rows:
         candidates = tuple((item, values) for item in comparisons if (values := _values(item, row)))
         yield Hit(table, row["TenantId"], row, candidates)

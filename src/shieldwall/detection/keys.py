@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from uuid import uuid4
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
@@ -15,7 +17,8 @@ from shieldwall.telemetry.store import TelemetryStore
 TABLE = f"{DATABASE}.IndicatorKeys"
 PAGE = 50_000
 
-_STAGE = f"{DATABASE}.stage_indicator_keys"
+Listed = tuple[str, str, str]
+"""Tenant, type and comparable value of an indicator."""
 
 
 class IndicatorKeys:
@@ -61,28 +64,34 @@ class IndicatorKeys:
         rows = session.execute(_columns().where(Indicator.id.in_(changed))).all()
         self._add([(row[1], row[2], row[3]) for row in rows])
 
-    def _add(self, rows: Sequence[tuple[str, str, str]]) -> None:
-        if not rows:
-            return
-        with self._store.writer() as client:
-            client.command(
-                f"CREATE TABLE IF NOT EXISTS {_STAGE} (TenantId String, Kind String, Value String) "
-                "ENGINE = Memory"
-            )
-            client.insert(_STAGE, rows, column_names=["TenantId", "Kind", "Value"])
-            client.command(f"INSERT INTO {TABLE} SELECT sipHash64(TenantId, Kind, Value) FROM {_STAGE}")
-            client.command(f"DROP TABLE {_STAGE}")
-        self.kinds.update(kind for _, kind, _ in rows)
+    def _add(self, rows: Sequence[Listed]) -> None:
+        if rows:
+            _insert(self._store, TABLE, rows)
+            self.kinds.update(kind for _, kind, _ in rows)
 
 
-def key_values(store: TelemetryStore, rows: Sequence[tuple[str, str, str]]) -> list[int]:
-    """Keys of tenant, type and comparable value."""
-    found = store.system_query(
-        "SELECT arrayMap((t, k, v) -> sipHash64(t, k, v), {t:Array(String)}, {k:Array(String)}, "
-        "{v:Array(String)}) AS keys",
-        {"t": [row[0] for row in rows], "k": [row[1] for row in rows], "v": [row[2] for row in rows]},
-    )
-    return [int(key) for key in found[0]["keys"]]
+@contextmanager
+def scratch_keys(store: TelemetryStore, rows: Sequence[Listed]) -> Iterator[str]:
+    """The name of a set of the keys of these indicators alone, there until the context ends."""
+    name = f"{DATABASE}.stage_keys_{uuid4().hex}"
+    store.command(f"CREATE TABLE {name} (Key UInt64) ENGINE = Set SETTINGS persistent = 0")
+    try:
+        _insert(store, name, rows)
+        yield name
+    finally:
+        store.command(f"DROP TABLE IF EXISTS {name}")
+
+
+def _insert(store: TelemetryStore, table: str, rows: Sequence[Listed]) -> None:
+    """Put the keys of indicators into a set; they are made of their values in the engine."""
+    stage = f"{DATABASE}.stage_indicators_{uuid4().hex}"
+    with store.writer() as client:
+        client.command(f"CREATE TABLE {stage} (TenantId String, Kind String, Value String) ENGINE = Memory")
+        try:
+            client.insert(stage, rows, column_names=["TenantId", "Kind", "Value"])
+            client.command(f"INSERT INTO {table} SELECT sipHash64(TenantId, Kind, Value) FROM {stage}")
+        finally:
+            client.command(f"DROP TABLE IF EXISTS {stage}")
 
 
 def _columns() -> Select[int, str, str, str]:

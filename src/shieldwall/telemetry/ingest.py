@@ -31,7 +31,7 @@ GROUP_BYTES = 32 << 20
 GROUP_BATCHES = 512
 GROUPS_AT_ONCE = 2
 """While one group is written to disk, the lines of another are read."""
-SHARE_BYTES = 4 << 20
+SHARE_BYTES = 8 << 20
 """Less than this is not worth a group of its own beside another."""
 GATHER_STEP = 0.01
 """Seconds."""

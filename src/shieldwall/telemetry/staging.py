@@ -15,7 +15,7 @@ from typing import Protocol
 
 from clickhouse_connect.driver.client import Client
 
-from shieldwall.telemetry.ddl import DATABASE, REJECTS
+from shieldwall.telemetry.ddl import DATABASE, REJECTS, search_indexes
 from shieldwall.telemetry.schema import TABLES, Table
 
 EVENT_TABLES = tuple(sorted(name for name, table in TABLES.items() if table.from_agents))
@@ -112,8 +112,11 @@ class Stage:
         types = ", ".join(f"`{column.name}` {column.clickhouse_type}" for column in sent).replace("'", "\\'")
         names = ", ".join(f"`{name}`" for name in (*ours, *(column.name for column in sent)))
         values = ", ".join(ours.values())
+        # Merges make these indexes. New parts are searched without, and written in a quarter of the files.
+        later = ", ".join(search_indexes(table))
         self._client.command(
             f"INSERT INTO {DATABASE}.{table.name} (TenantId, IngestionTime, GroupId, {names})\n"
+            f"SETTINGS exclude_materialize_skip_indexes_on_insert = '{later}'\n"
             f"SELECT tenant, now64(3), {self._group_id}, {values}, "
             f"untuple(JSONExtract(line, 'Tuple({types})'))\n"
             f"FROM {self._lines} WHERE table = '{table.name}' AND reason = '' AND extra = {extra}"

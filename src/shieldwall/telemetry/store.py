@@ -43,6 +43,8 @@ _EMBEDDED_OPTIONS = {
     "query_condition_cache_size": 16 << 20,
     "max_thread_pool_size": 200,
     "background_pool_size": 2,
+    # Merges take what storing and hunting leave.
+    "os_threads_nice_value_merge_mutate": 10,
     # Memory that may be asked for next is no memory in use.
     "memory_worker_rss_speculative_reserve_ratio": 0,
 }
