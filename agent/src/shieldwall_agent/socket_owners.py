@@ -10,6 +10,7 @@ import os
 import socket
 import struct
 import time
+from collections.abc import Iterator
 
 MOST_REMEMBERED = 16  # processes
 LONGEST_SEARCH = 0.05  # seconds
@@ -54,11 +55,9 @@ class SocketOwners:
         return pid
 
     def _search(self, wanted: str, deadline: float) -> int:
-        lately = list(self._lately)
-        others = sorted((int(name) for name in os.listdir("/proc") if name.isdigit()), reverse=True)
-        for pid in (os.getpid(), *lately, *others):
+        for pid in _first(list(self._lately)):
             if _holds(pid, wanted):
-                if pid in lately:
+                with contextlib.suppress(ValueError):
                     self._lately.remove(pid)
                 self._lately.appendleft(pid)
                 return pid
@@ -84,6 +83,12 @@ class SocketOwners:
         if _HEADER.unpack_from(answer)[1] != _BY_FAMILY:
             return 0
         return int(struct.unpack_from("=I", answer, _HEADER.size + _INODE_AT)[0])
+
+
+def _first(lately: list[int]) -> Iterator[int]:
+    """All processes, these first, then the newest."""
+    yield from lately
+    yield from sorted((int(name) for name in os.listdir("/proc") if name.isdigit()), reverse=True)
 
 
 def _holds(pid: int, wanted: str) -> bool:
