@@ -16,6 +16,7 @@ from shieldwall.kql.functions import (  # noqa: F401
     dynamics,
     encodings,
     general,
+    geo,
     geography,
     hashes,
     maths,

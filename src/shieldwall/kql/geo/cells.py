@@ -1,4 +1,4 @@
-"""S2 cells: the sphere as six squares, each divided into four again and again, and the curve that numbers them."""
+"""S2 cells: six squares around the sphere, each divided into four again and again, and the curve through them."""
 
 from __future__ import annotations
 
@@ -124,7 +124,8 @@ def bounds(cell: int) -> tuple[int, float, float, float, float]:
     """The face of a cell, and its least and greatest u and v."""
     face, i, j, level = face_ij(cell)
     size = 1 << (MAX_LEVEL - level)
-    return (face, *(line_at(ldexp(step, -MAX_LEVEL)) for step in (i, i + size, j, j + size)))
+    u0, u1, v0, v1 = (line_at(ldexp(step, -MAX_LEVEL)) for step in (i, i + size, j, j + size))
+    return face, u0, u1, v0, v1
 
 
 def corners(cell: int) -> list[Point]:
@@ -146,14 +147,14 @@ def neighbours(cell: int) -> list[int]:
     below, above = j - size >= 0, j + size < _SIZE
     left, right = i - size >= 0, i + size < _SIZE
     around = (
+        (i + size, j + size, above and right),
         (i - size, j - size, below and left),
         (i + size, j - size, below and right),
         (i, j - size, below),
         (i, j + size, above),
-        (i - size, j, left),
         (i + size, j, right),
+        (i - size, j, left),
         (i - size, j + size, above and left),
-        (i + size, j + size, above and right),
     )
     found = [_wrapped(face, near_i, near_j, level, same) for near_i, near_j, same in around]
     return list(dict.fromkeys(found))

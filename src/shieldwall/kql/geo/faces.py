@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cmp_to_key
+from itertools import pairwise
 
 from shieldwall.kql.geo.noding import Edge, split
 from shieldwall.kql.geo.sphere import ORIGIN, Point, crosses, ordered, ortho, sign
@@ -27,7 +28,7 @@ class Faces:
         self.neighbours: list[list[int]] = [[] for _ in self.points]
         """Of each point, counter-clockwise."""
         for chain, region in zip(self.chains, regions, strict=True):
-            for u, v in zip(chain, chain[1:], strict=False):
+            for u, v in pairwise(chain):
                 if (found := self.net.get((u, v))) is None:
                     found = self.net[u, v] = [0] * len(origin)
                     self.net[v, u] = [0] * len(origin)

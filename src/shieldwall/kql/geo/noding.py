@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from math import floor
 
 from shieldwall.kql.geo.cells import leaf
+from shieldwall.kql.geo.limits import TooMany
 from shieldwall.kql.geo.sphere import Point, crossing, distance2, distance2_to_edge, intersection
 
 Edge = tuple[Point, Point]
@@ -15,10 +16,6 @@ MAX_EDGES = 60_000
 _MERGED2 = MERGED * MERGED
 _ON_EDGE2 = 4 * _MERGED2
 _GRID = 1 / (2 * MERGED)
-
-
-class TooMany(Exception):
-    """More edges than are worth the time."""
 
 
 class Sites:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from shieldwall.kql.geo.chains import lines as lines_of
 from shieldwall.kql.geo.chains import loops
@@ -33,8 +34,8 @@ def union(polygons: Sequence[Polygon]) -> Polygon:
     while len(queue) > 1:
         first, second = queue[:2]
         del queue[:2]
-        found = united(first[2], second[2])
-        insort(queue, (found.size, number, found))
+        # Sizes are not counted anew, as if no point were lost or won.
+        insort(queue, (first[0] + second[0], number, united(first[2], second[2])))
         number += 1
     return queue[0][2] if queue else EMPTY
 
@@ -81,7 +82,7 @@ def line_in_polygon(line: Lines, polygon: Polygon) -> Common:
     pieces: dict[Pair, int] = {}
     kept: set[int] = set()
     for number, chain in enumerate(faces.chains[: len(one)]):
-        for u, v in zip(chain, chain[1:], strict=False):
+        for u, v in pairwise(chain):
             if faces.left[u, v][0] > 0 or faces.left[v, u][0] > 0:
                 pieces.setdefault((u, v), number)
                 kept.update((u, v))
@@ -98,14 +99,11 @@ def line_in_line(first: Lines, second: Lines) -> Common:
     one, other = first.edges(), second.edges()
     faces = Faces([*one, *other], [None] * (len(one) + len(other)), ())
     theirs = {
-        pair
-        for chain in faces.chains[len(one) :]
-        for u, v in zip(chain, chain[1:], strict=False)
-        for pair in ((u, v), (v, u))
+        pair for chain in faces.chains[len(one) :] for u, v in pairwise(chain) for pair in ((u, v), (v, u))
     }
     pieces: dict[Pair, int] = {}
     for number, chain in enumerate(faces.chains[: len(one)]):
-        for pair in zip(chain, chain[1:], strict=False):
+        for pair in pairwise(chain):
             if pair in theirs:
                 pieces.setdefault(pair, number)
     kept = {point for pair in pieces for point in pair}
@@ -120,7 +118,7 @@ def united_lines(parts: Sequence[Lines]) -> list[list[Point]]:
     faces = Faces(edges, [None] * len(edges), ())
     pieces: dict[Pair, int] = {}
     for number, chain in enumerate(faces.chains):
-        for u, v in zip(chain, chain[1:], strict=False):
+        for u, v in pairwise(chain):
             if (v, u) not in pieces:
                 pieces.setdefault((u, v), number)
     return [[faces.points[point] for point in line] for line in lines_of(pieces, directed=False)]
@@ -142,7 +140,7 @@ def _numbered(faces: Faces) -> dict[Pair, int]:
     """For each piece the number of the last edge that it is part of."""
     found: dict[Pair, int] = {}
     for number, chain in enumerate(faces.chains):
-        for pair in zip(chain, chain[1:], strict=False):
+        for pair in pairwise(chain):
             found[pair] = number
     return found
 

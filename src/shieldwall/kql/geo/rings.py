@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from math import atan, pi, sin, sqrt, tan
 
 from shieldwall.kql.geo.sphere import (
@@ -74,7 +75,7 @@ def surface_sum(points: Sequence[Point], of: Callable[[Point, Point, Point], flo
     """The sum of a function of triangles over triangles that cover a ring, none of them with a long edge."""
     found = 0.0
     first = origin = points[0]
-    for here, after in zip(points[1:], points[2:], strict=False):
+    for here, after in pairwise(points[1:]):
         if angle(after, origin) > _LONGEST:
             old = origin
             if origin == first:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import isfinite
 from typing import Any
 
@@ -51,7 +52,7 @@ class Lines:
     parts: list[list[Point]]
 
     def edges(self) -> list[tuple[Point, Point]]:
-        return [edge for part in self.parts for edge in zip(part, part[1:], strict=False)]
+        return [edge for part in self.parts for edge in pairwise(part)]
 
 
 @dataclass(eq=False, slots=True)
@@ -142,7 +143,7 @@ def lines(value: Any) -> Lines | None:
             point = from_degrees(*place)
             if not points or points[-1] != point:
                 points.append(point)
-        if len(points) < 2 or any(_opposite(a, b) for a, b in zip(points, points[1:], strict=False)):
+        if len(points) < 2 or any(_opposite(a, b) for a, b in pairwise(points)):
             return None
         found.append(points)
     return Lines(found)

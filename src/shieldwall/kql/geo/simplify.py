@@ -7,13 +7,15 @@ from points that they do not run through, so that nothing comes to cross that di
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import acos, asin, atan2, cos, floor, inf, pi, sqrt
 
 from shieldwall.kql.geo.cells import leaf
 from shieldwall.kql.geo.chains import lines as lines_of
 from shieldwall.kql.geo.chains import loops
 from shieldwall.kql.geo.faces import Faces, Pair
-from shieldwall.kql.geo.noding import MAX_EDGES, Edge, TooMany
+from shieldwall.kql.geo.limits import TooMany
+from shieldwall.kql.geo.noding import MAX_EDGES, Edge
 from shieldwall.kql.geo.rings import Ring
 from shieldwall.kql.geo.shapes import Polygon, nested
 from shieldwall.kql.geo.sphere import (
@@ -40,7 +42,7 @@ _MOST_PASSES = 20
 
 def simplified_lines(parts: Sequence[Sequence[Point]], tolerance: float) -> list[list[Point]]:
     """Lines of which as many points as possible are left out; ``tolerance`` in radians."""
-    snapped = _Snapped([edge for part in parts for edge in zip(part, part[1:], strict=False)], tolerance)
+    snapped = _Snapped([edge for part in parts for edge in pairwise(part)], tolerance)
     pieces = snapped.simplify()
     return [[snapped.sites[site] for site in line] for line in lines_of(pieces)]
 
@@ -58,7 +60,7 @@ def simplified_polygons(polygons: Sequence[Polygon], tolerance: float) -> Polygo
     faces = Faces(edges, [0] * len(edges), (0,))
     ids: dict[Pair, int] = {}
     for chain, number in zip(faces.chains, kept.values(), strict=True):
-        for pair in zip(chain, chain[1:], strict=False):
+        for pair in pairwise(chain):
             ids.setdefault(pair, number)
     rings = [Ring([faces.points[point] for point in loop]) for loop in loops(faces, ids)]
     return nested([ring.small() for ring in rings])
@@ -188,7 +190,7 @@ class _Snapped:
             if chain:
                 self._inputs.setdefault(chain[0], []).append(a)
                 self._inputs.setdefault(chain[-1], []).append(b)
-            for pair in zip(chain, chain[1:], strict=False):
+            for pair in pairwise(chain):
                 numbers.setdefault(pair, number)
                 self._copies[pair] = self._copies.get(pair, 0) + 1
         self.copies: dict[Pair, int] = {}
@@ -213,7 +215,7 @@ class _Snapped:
     def _merge(self, chain: list[int], found: dict[Pair, int]) -> None:
         """One edge for a chain, in each direction that all of its edges have."""
         for path in (chain, chain[::-1]):
-            pairs = list(zip(path, path[1:], strict=False))
+            pairs = list(pairwise(path))
             if all(pair in self._numbers for pair in pairs):
                 number = min(self._numbers[pair] for pair in pairs)
                 ends = path[0], path[-1]

@@ -1,0 +1,5 @@
+"""Bounds of work."""
+
+
+class TooMany(Exception):
+    """There are more edges, points or cells than are worth the time."""

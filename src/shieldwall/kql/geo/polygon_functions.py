@@ -1,0 +1,204 @@
+"""The functions of polygons."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shieldwall.kql.geo import buffers, hexagons, measures, overlay, parsed, simplify, spheroid
+from shieldwall.kql.geo.cells import MAX_LEVEL, token
+from shieldwall.kql.geo.covering import covering
+from shieldwall.kql.geo.densify import densified
+from shieldwall.kql.geo.line_functions import (
+    LEAST_DENSIFIED,
+    MOST_DENSIFIED,
+    common_json,
+    is_empty,
+)
+from shieldwall.kql.geo.points import pen
+from shieldwall.kql.geo.rings import Ring
+from shieldwall.kql.geo.shapes import (
+    Polygon,
+    Region,
+    number,
+    point_json,
+    polygon_json,
+    position_json,
+    ring_positions,
+    valid,
+)
+from shieldwall.kql.geo.sphere import EARTH_RADIUS, from_degrees, to_degrees
+
+Json = dict[str, Any] | None
+_AREA_STEP = 1000.0
+"""How near, in metres, edges on the spheroid are followed when their area is summed."""
+
+
+def distance_to_polygon(
+    lng: float | None, lat: float | None, value: Any, use_spheroid: bool | None = False
+) -> float | None:
+    place, region = valid(lng, lat), parsed.region(value)
+    if place is None or region is None:
+        return None
+    point = from_degrees(*place)
+    if use_spheroid:
+        if region.contains(point):
+            return 0.0
+        nearest = measures.nearest_on(measures.region_edges(region), point)
+        return spheroid.distance(place, to_degrees(nearest))
+    return measures.distance_to_region(region, point) * EARTH_RADIUS
+
+
+def closest_on_polygon(lng: float | None, lat: float | None, value: Any, _: bool | None = False) -> Json:
+    place, region = valid(lng, lat), parsed.region(value)
+    if place is None or region is None:
+        return None
+    point = from_degrees(*place)
+    if region.contains(point):
+        return position_json(place)
+    return point_json(measures.nearest_on(measures.region_edges(region), point))
+
+
+def area(value: Any, use_spheroid: bool | None = False) -> float | None:
+    region = parsed.region(value)
+    if region is None:
+        return None
+    polygon = region.united()
+    if use_spheroid:
+        return measures.area(_same_area(polygon)) * spheroid.AREA_RADIUS**2
+    return measures.area(polygon) * EARTH_RADIUS**2
+
+
+def _same_area(polygon: Polygon) -> Polygon:
+    """The polygon on a sphere where areas are as on the spheroid; its edges follow the old ones."""
+    rings: list[Ring] = []
+    for ring in polygon.rings:
+        points = []
+        for a, b in ring.edges():
+            steps = min(1000, int(measures.length([[a, b]]) * EARTH_RADIUS / _AREA_STEP) + 1)
+            points += [measures.between(a, b, step / steps) for step in range(steps)]
+        rings.append(Ring([from_degrees(*spheroid.same_area(to_degrees(point))) for point in points]))
+    return Polygon(rings, polygon.depths)
+
+
+def perimeter(value: Any, use_spheroid: bool | None = False) -> float | None:
+    region = parsed.region(value)
+    if region is None:
+        return None
+    polygon = region.united()
+    if use_spheroid:
+        return sum(spheroid.distance(to_degrees(a), to_degrees(b)) for a, b in polygon.edges())
+    return measures.perimeter(polygon) * EARTH_RADIUS
+
+
+def centroid(value: Any) -> Json:
+    region = parsed.region(value)
+    centre = measures.centre(region.united()) if region else None
+    return point_json(centre) if centre else None
+
+
+def densify(value: Any, tolerance: float | None = 10.0, preserve_crossing: bool | None = False) -> Json:
+    parts = ring_positions(value)
+    if parts is None or parsed.region(value) is None or tolerance is None:
+        return None
+    if not LEAST_DENSIFIED <= tolerance <= MOST_DENSIFIED:
+        return None
+    found = [
+        [
+            [
+                [number(lng), number(lat)]
+                for lng, lat in densified(ring, tolerance / EARTH_RADIUS, short_way=bool(preserve_crossing))
+            ]
+            for ring in rings
+        ]
+        for rings in parts
+    ]
+    if value["type"] == "Polygon":
+        return {"type": "Polygon", "coordinates": found[0]}
+    return {"type": "MultiPolygon", "coordinates": found}
+
+
+def simplified(value: Any, tolerance: float | None = 10.0) -> Json:
+    region = parsed.region(value)
+    if region is None or tolerance is None:
+        return None
+    return _simplified([region.united()], tolerance)
+
+
+def simplified_array(values: Any, tolerance: float | None = 10.0) -> Json:
+    regions = _regions(values)
+    if regions is None or tolerance is None:
+        return None
+    return _simplified([region.united() for region in regions], tolerance)
+
+
+def _simplified(polygons: list[Polygon], tolerance: float) -> Json:
+    if not 0 <= tolerance < EARTH_RADIUS * simplify.MAX_TOLERANCE:
+        return None
+    if tolerance:
+        found = simplify.simplified_polygons(polygons, tolerance / EARTH_RADIUS)
+    else:
+        found = overlay.union(polygons)
+    return polygon_json(found) if found.rings else None
+
+
+def _regions(values: Any) -> list[Region] | None:
+    if not isinstance(values, list) or not values:
+        return None
+    found = [parsed.region(value) for value in values]
+    return [region for region in found if region] if all(found) else None
+
+
+def union(values: Any) -> Json:
+    regions = _regions(values)
+    if regions is None:
+        return None
+    found = overlay.union([polygon for region in regions for polygon in region.polygons])
+    return polygon_json(found) if found.rings else None
+
+
+def intersection(first: Any, second: Any) -> Json:
+    one, other = parsed.region(first), parsed.region(second)
+    if one is None or other is None:
+        return None
+    return common_json(overlay.intersected(one.united(), other.united()))
+
+
+def intersects(first: Any, second: Any) -> bool | None:
+    one, other = parsed.region(first), parsed.region(second)
+    if one is None or other is None:
+        return None
+    return not is_empty(overlay.intersected(one.united(), other.united()))
+
+
+def _buffered(region: Region, drawn: tuple[float, float]) -> Polygon:
+    return buffers.around_polygon(region.united(), *drawn)
+
+
+def buffer(value: Any, radius: float | None, tolerance: float | None = 10.0) -> Json:
+    region, drawn = parsed.region(value), pen(radius, tolerance)
+    if region is None or drawn is None:
+        return None
+    return polygon_json(_buffered(region, drawn))
+
+
+def to_s2cells(value: Any, level: int | None = 11, radius: float | None = 0.0) -> list[str] | None:
+    region = parsed.region(value)
+    if region is None or level is None or radius is None or not 0 <= level <= MAX_LEVEL or not radius >= 0:
+        return None
+    found = covering(measures.region_edges(region), region.contains, level, radius / EARTH_RADIUS)
+    return [token(cell) for cell in found] if found is not None else None
+
+
+def to_h3cells(value: Any, level: int | None = 6, radius: float | None = 0.0) -> list[str] | None:
+    region = parsed.region(value)
+    if region is None or level is None or radius is None:
+        return None
+    if not 0 <= level <= hexagons.MAX_LEVEL or not radius >= 0:
+        return None
+    polygon = region.united()
+    if radius:
+        drawn = pen(radius, 10.0)
+        if drawn is None:
+            return None
+        polygon = _buffered(region, drawn)
+    return hexagons.inside(polygon, level, measures.area(polygon))
