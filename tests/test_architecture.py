@@ -14,8 +14,9 @@ AGENT = ROOT / "agent" / "src" / "shieldwall_agent"
 
 SMALL = {"settings", "errors", "times", "log", "metrics", "wakeups"}
 BELOW: dict[str, set[str]] = {
+    "kql": set(),
     "state": SMALL,
-    "telemetry": SMALL | {"state"},
+    "telemetry": SMALL | {"state", "kql"},
     "identity": SMALL | {"state", "telemetry"},
     "devices": SMALL | {"state", "telemetry", "identity"},
     "alerts": SMALL | {"state", "telemetry", "identity", "devices"},
