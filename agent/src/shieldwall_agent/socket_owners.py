@@ -55,7 +55,7 @@ class SocketOwners:
         return pid
 
     def _search(self, wanted: str, deadline: float) -> int:
-        for pid in _first(list(self._lately)):
+        for pid in _first([os.getpid(), *self._lately]):
             if _holds(pid, wanted):
                 with contextlib.suppress(ValueError):
                     self._lately.remove(pid)
@@ -85,9 +85,9 @@ class SocketOwners:
         return int(struct.unpack_from("=I", answer, _HEADER.size + _INODE_AT)[0])
 
 
-def _first(lately: list[int]) -> Iterator[int]:
+def _first(likely: list[int]) -> Iterator[int]:
     """All processes, these first, then the newest."""
-    yield from lately
+    yield from likely
     yield from sorted((int(name) for name in os.listdir("/proc") if name.isdigit()), reverse=True)
 
 
