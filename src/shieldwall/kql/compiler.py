@@ -372,12 +372,15 @@ class Compiler:
         if found.busy:
             raise KqlError(f"'{node.name}' is defined by itself.", node.at)
         found.busy = True
+        calls = binder.local.number
         try:
-            value = Binder(self, found.env).bind(found.node)
+            value = Binder(self, found.env, local=binder.local).bind(found.node)
         finally:
             found.busy = False
         value.name = ""
-        found.value = value
+        if binder.local.number == calls:
+            # A call that only Python computes is a column of the operator it stands in, and of no other.
+            found.value = value
         return value
 
     def subquery(self, relation: Relation, shown: Callable[[str], str], *, ordered: bool = False) -> str:
