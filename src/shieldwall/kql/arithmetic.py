@@ -11,16 +11,7 @@ import math
 from shieldwall.kql.errors import KqlError
 from shieldwall.kql.frame import datetime_ticks, ticks_datetime
 from shieldwall.kql.types import NUMERIC, wider
-from shieldwall.kql.values import (
-    EPOCH_TICKS,
-    Value,
-    constant,
-    convert,
-    from_ticks,
-    made,
-    ticks_of,
-    to_string,
-)
+from shieldwall.kql.values import EPOCH_TICKS, Value, constant, convert, from_ticks, made, ticks_of
 
 _TEMPORAL = ("datetime", "timespan")
 
@@ -67,7 +58,7 @@ def _dynamic(op: str, left: Value, right: Value) -> Value:
     if op == "%":
         text = f"positiveModulo({a}, nullIf({b}, 0))"
     elif op == "/":
-        whole = " AND ".join(f"match({to_string(value).sql}, '^-?[0-9]+$')" for value in (left, right))
+        whole = " AND ".join(f"match({value.sql}, '^-?[0-9]+$')" for value in (left, right))
         text = f"if({whole}, trunc({a} / nullIf({b}, 0)), {a} / nullIf({b}, 0))"
     else:
         text = f"({a} {op} {b})"

@@ -32,7 +32,7 @@ def from_text(kind: str, text: str) -> str:
     if kind == "bool":
         return (
             f"multiIf(lower({text}) IN ('true', '1'), true, lower({text}) IN ('false', '0'), false, "
-            f"toInt64OrNull({text}) != 0)"
+            f"toInt64OrNull(trimBoth({text})) != 0)"
         )
     if kind in ("int", "long"):
         to = "toInt32" if kind == "int" else "toInt64"

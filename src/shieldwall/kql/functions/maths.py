@@ -27,13 +27,13 @@ NAMED_AFTER_ARGUMENT.update(
 declare("""
 abs(long) -> long | toInt64(abs({0}))
 abs(int) -> long | toInt64(abs({0}))
-abs(real) -> real | abs({0})
 abs(decimal) -> decimal | abs({0})
+abs(real) -> real | abs({0})
 abs(timespan) -> timespan | toInt64(abs({0}))
 ceiling(int) -> int | {0}
 ceiling(long) -> long | {0}
-ceiling(real) -> real | ceil({0})
 ceiling(decimal) -> decimal | accurateCastOrNull(ceil({0}), 'Decimal(38, 17)')
+ceiling(real) -> real | ceil({0})
 sign(real) -> real | toFloat64(sign({0}))
 sqrt(real) -> real | if({0} < 0, NULL, sqrt({0}))
 exp(real) -> real | exp({0})
