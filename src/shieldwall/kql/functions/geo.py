@@ -107,7 +107,7 @@ _HAVERSINE = (
     "12742020. * asin(sqrt(least(1., pow(sin(radians({d} - {b}) / 2), 2) + "
     "pow(sin(radians({c} - {a}) / 2), 2) * cos(radians({b})) * cos(radians({d})))))"
 )
-"""Metres between longitude a, latitude b and longitude c, latitude d: twice the earth's radius times an angle."""
+"""Metres between longitude a, latitude b and longitude c, latitude d; the earth's diameter stands first."""
 
 
 def _written(values: list[Value], body: str, to: str) -> str:

@@ -1,4 +1,4 @@
-"""S2 cells: six squares around the sphere, each divided into four again and again, and the curve through them."""
+"""S2 cells: six squares around the sphere, each divided into four again and again, on one curve."""
 
 from __future__ import annotations
 

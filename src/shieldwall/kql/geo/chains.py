@@ -21,7 +21,7 @@ def rotated(path: list[Pair], ids: Mapping[Pair, int]) -> list[Pair]:
 
 
 def loops(faces: Faces, ids: Mapping[Pair, int]) -> list[list[int]]:
-    """Simple loops of all the pieces, as numbers of points; where there is a choice, they turn to the left."""
+    """Simple loops of all the pieces, as numbers of points; where there is a choice they turn left."""
     left_turn: dict[Pair, Pair] = {pair: _left_turn(faces, pair, ids) for pair in ids}
     found: list[list[Pair]] = []
     for start in sorted(ids):

@@ -21,9 +21,9 @@ Near = list[tuple[Edge, Sides]]
 def covering(
     edges: Sequence[Edge], inside: Callable[[Point], bool] | None, level: int, radius: float
 ) -> list[int] | None:
-    """Cells of a level that hold a part of a shape, or points within an angle of it; None if there are too many.
+    """Cells of a level that hold a part of a shape, or points within an angle of it.
 
-    ``inside`` says of a point whether the shape holds it; lines hold none.
+    None if there are too many. ``inside`` says of a point whether the shape holds it; lines hold none.
     """
     found: list[int] = []
     tests = 0
@@ -102,7 +102,7 @@ class _Square:
         )
 
     def _holds_part(self, sides: Sides) -> bool:
-        """Whether a part of an edge lies in the square; both are straight when seen from the middle of the sphere."""
+        """Whether a part of an edge lies in the square. Both are straight, seen from the sphere's middle."""
         au, av, aw, bu, bv, bw = sides
         low, high = 0.0, 1.0
         for start, end in (

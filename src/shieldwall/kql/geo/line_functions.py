@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from shieldwall.kql.geo import buffers, measures, overlay, parsed, simplify, spheroid
@@ -58,7 +59,7 @@ def length(value: Any, use_spheroid: bool | None = False) -> float | None:
     parts = measures.separate_parts(line)
     if use_spheroid:
         places = [[to_degrees(point) for point in part] for part in parts]
-        return sum(spheroid.distance(a, b) for part in places for a, b in zip(part, part[1:], strict=False))
+        return sum(spheroid.distance(a, b) for part in places for a, b in pairwise(part))
     return measures.length(parts) * EARTH_RADIUS
 
 

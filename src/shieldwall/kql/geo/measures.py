@@ -16,7 +16,6 @@ from shieldwall.kql.geo.sphere import (
     angle_of_chord2,
     between,
     cross,
-    distance2,
     distance2_to_edge,
     dot,
     nearest,
@@ -25,6 +24,8 @@ from shieldwall.kql.geo.sphere import (
 )
 
 Edge = tuple[Point, Point]
+_SAME = 1e-15
+"""The sine of the angle between points that are the same, or opposite."""
 
 
 def separate_parts(line: Lines) -> list[list[Point]]:
@@ -105,14 +106,9 @@ def share_of(part: Sequence[Point], point: Point) -> float:
 
 
 def turn(first: Point, middle: Point, last: Point) -> float | None:
-    """The angle clockwise from the edge back to the first point to that on to the last; None where there is none."""
-    if any(
-        distance2(middle, other) in (0.0, 4.0) or norm(cross(middle, other)) < 1e-15
-        for other in (first, last)
-    ):
+    """The angle clockwise from the edge to the first point to that to the last; None where there is none."""
+    if any(norm(cross(middle, other)) < _SAME for other in (first, last)):
         return None
     to_first, to_last = cross(middle, first), cross(middle, last)
-    found = (
-        -angle(to_first, to_last) if dot(cross(to_first, to_last), middle) > 0 else angle(to_first, to_last)
-    )
-    return found % (2 * pi)
+    found = angle(to_first, to_last)
+    return (-found if dot(cross(to_first, to_last), middle) > 0 else found) % (2 * pi)

@@ -1,4 +1,4 @@
-"""Containment in polygons as counting, for SQL: edges between a point and the pole along the point's meridian.
+"""Containment in polygons as counting, for SQL: of edges between a point and the pole, on its meridian.
 
 Of an edge from longitude l to h, in radians, the latitude at x has the tangent p sin(h - x) + q sin(x - l).
 """

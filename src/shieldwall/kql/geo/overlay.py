@@ -19,7 +19,7 @@ EMPTY = Polygon([], [])
 
 @dataclass(slots=True)
 class Common:
-    """What two shapes have in common: areas, lines where they only share edges, points where they only touch."""
+    """What two shapes share: areas, lines where it is only edges, points where they only touch."""
 
     points: list[Point]
     lines: list[list[Point]]

@@ -72,7 +72,7 @@ _SAME = 1e-15
 
 
 def minus_along(direction: Point, at: Point) -> Point:
-    """The part of a direction that is at right angles to a point; any such direction where nothing is left."""
+    """The part of a direction at right angles to a point; any such direction where nothing is left."""
     along = dot(direction, at)
     rest = (direction[0] - along * at[0], direction[1] - along * at[1], direction[2] - along * at[2])
     return unit(rest) if norm(rest) > _SAME else ortho(at)

@@ -26,7 +26,7 @@ from shieldwall.kql.geo.shapes import (
     ring_positions,
     valid,
 )
-from shieldwall.kql.geo.sphere import EARTH_RADIUS, from_degrees, to_degrees
+from shieldwall.kql.geo.sphere import EARTH_RADIUS, between, from_degrees, to_degrees
 
 Json = dict[str, Any] | None
 _AREA_STEP = 1000.0
@@ -75,7 +75,7 @@ def _same_area(polygon: Polygon) -> Polygon:
         points = []
         for a, b in ring.edges():
             steps = min(1000, int(measures.length([[a, b]]) * EARTH_RADIUS / _AREA_STEP) + 1)
-            points += [measures.between(a, b, step / steps) for step in range(steps)]
+            points += [between(a, b, step / steps) for step in range(steps)]
         rings.append(Ring([from_degrees(*spheroid.same_area(to_degrees(point))) for point in points]))
     return Polygon(rings, polygon.depths)
 
@@ -119,26 +119,25 @@ def densify(value: Any, tolerance: float | None = 10.0, preserve_crossing: bool 
 
 def simplified(value: Any, tolerance: float | None = 10.0) -> Json:
     region = parsed.region(value)
-    if region is None or tolerance is None:
-        return None
-    return _simplified([region.united()], tolerance)
+    return _simplified([region], tolerance) if region else None
 
 
 def simplified_array(values: Any, tolerance: float | None = 10.0) -> Json:
     regions = _regions(values)
-    if regions is None or tolerance is None:
-        return None
-    return _simplified([region.united() for region in regions], tolerance)
+    return _simplified(regions, tolerance) if regions else None
 
 
-def _simplified(polygons: list[Polygon], tolerance: float) -> Json:
-    if not 0 <= tolerance < EARTH_RADIUS * simplify.MAX_TOLERANCE:
+def _simplified(regions: list[Region], tolerance: float | None) -> Json:
+    if tolerance is None or not 0 <= tolerance < EARTH_RADIUS * simplify.MAX_TOLERANCE:
         return None
+    polygon = _united(regions)
     if tolerance:
-        found = simplify.simplified_polygons(polygons, tolerance / EARTH_RADIUS)
-    else:
-        found = overlay.union(polygons)
-    return polygon_json(found) if found.rings else None
+        polygon = simplify.simplified_polygon(polygon, tolerance / EARTH_RADIUS)
+    return polygon_json(polygon) if polygon.rings else None
+
+
+def _united(regions: list[Region]) -> Polygon:
+    return overlay.union([polygon for region in regions for polygon in region.polygons])
 
 
 def _regions(values: Any) -> list[Region] | None:
@@ -152,7 +151,7 @@ def union(values: Any) -> Json:
     regions = _regions(values)
     if regions is None:
         return None
-    found = overlay.union([polygon for region in regions for polygon in region.polygons])
+    found = _united(regions)
     return polygon_json(found) if found.rings else None
 
 

@@ -18,7 +18,7 @@ Position = tuple[float, float]
 
 @dataclass(eq=False, slots=True)
 class Polygon:
-    """Rings, each around its smaller side, in the order shell, its holes, the next shell; ``depths`` are odd for holes."""
+    """Rings, each around its smaller side: shells, each before its holes. ``depths`` are odd for holes."""
 
     rings: list[Ring]
     depths: list[int]

@@ -1,8 +1,8 @@
 """Points on the unit sphere as vectors, and exact answers to which side of an edge a point lies on.
 
-Nothing here rounds a decision: where floating point cannot tell, rational arithmetic does, and points that lie on one
-great circle are told apart by an infinitely small shift that depends on their coordinates alone. The same shift is
-used everywhere, so that answers about neighbouring edges never contradict each other.
+Nothing here rounds a decision: where floating point cannot tell, rational arithmetic does, and points on one
+great circle are told apart by an infinitely small shift that depends on their coordinates alone. The shift is
+the same everywhere, so that answers about neighbouring edges never contradict each other.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def _exact_sign(a: Point, b: Point, c: Point) -> int:
 
 
 def ordered(a: Point, b: Point, c: Point, around: Point) -> bool:
-    """Whether the edges to a, b, c lie in this order counter-clockwise around a point, from a to at most c."""
+    """Whether the edges to a, b, c lie in this order counter-clockwise around a point, within one turn."""
     found = (sign(b, around, a) >= 0) + (sign(c, around, b) >= 0) + (sign(a, around, c) > 0)
     return found >= 2
 
@@ -172,7 +172,7 @@ def crossing(a: Point, b: Point, c: Point, d: Point) -> int:
 
 
 def crosses(a: Point, b: Point, c: Point, d: Point) -> bool:
-    """Whether edge ab goes through edge cd, where a shared end counts as inside of one of the edges that meet there."""
+    """Whether edge ab goes through edge cd; a shared end belongs to just one of the edges that meet there."""
     found = crossing(a, b, c, d)
     return found > 0 or (found == 0 and _crosses_at_end(a, b, c, d))
 

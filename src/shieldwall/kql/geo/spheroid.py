@@ -62,7 +62,7 @@ def distance(first: Position, last: Position) -> float:
 
 
 def same_area(place: Position) -> Position:
-    """The position moved north or south so that areas on a sphere of `AREA_RADIUS` are those on the spheroid."""
+    """The position moved north or south: areas on a sphere of `AREA_RADIUS` become those on the spheroid."""
     share = _area_to(sin(radians(place[1]))) / _area_to(1.0)
     return place[0], degrees(asin(max(-1.0, min(1.0, share))))
 

@@ -6,7 +6,20 @@ from typing import TYPE_CHECKING
 
 from shieldwall.kql.errors import KqlError
 from shieldwall.kql.operators.registry import operator, source
-from shieldwall.kql.plugins import bags, lookups, merging, neighbours, pivoting, refused  # noqa: F401
+from shieldwall.kql.plugins import (  # noqa: F401
+    activity,
+    bags,
+    geo_lookup,
+    lookups,
+    merging,
+    neighbours,
+    patterns,
+    percentiles,
+    pivoting,
+    refused,
+    sequences,
+    sketches,
+)
 from shieldwall.kql.plugins.registry import PLUGINS, Use, arguments
 from shieldwall.kql.relation import Relation, Select
 from shieldwall.kql.scope import Environment, unknown
