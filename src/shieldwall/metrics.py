@@ -5,12 +5,13 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge, Histogram
 
 events = Counter("shieldwall_events", "Events by the stage they reached", ["stage", "table"])
-"""Stages: received, stored, duplicate, rejected, matched."""
+"""Stages: what is ``received`` is ``stored``, ``rejected`` or ``failed`` (to come again); ``duplicate``
+was stored before, ``matched`` touched an indicator, ``dropped`` is what agents say they lost."""
 batches = Counter("shieldwall_batches", "Agent batches by outcome", ["outcome"])
 ingest_pending = Gauge("shieldwall_ingest_pending_bytes", "Bytes accepted and not yet stored")
 ingest_lag = Histogram(
     "shieldwall_ingest_lag_seconds",
-    "From an event's time to its storage",
+    "From the oldest event of a batch to its storage",
     buckets=(0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 3600, 86400),
 )
 ingest_flush = Histogram("shieldwall_ingest_flush_seconds", "Time to store one group of batches")

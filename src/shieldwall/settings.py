@@ -30,6 +30,8 @@ class Settings:
     agent_mtls: str = "optional"
     """``optional`` or ``required``: whether agents must present their client certificate to this server."""
     retention_days: int = 30
+    retention_by_table: str = ""
+    """Days of tables that are kept for another time, such as ``DeviceNetworkEvents=7,DeviceInfo=90``."""
     telemetry_memory: int = 1_000_000_000
     """Most memory that the embedded ClickHouse may use."""
     telemetry_threads: int = 2
@@ -77,6 +79,17 @@ class Settings:
         """Folder of what agents uploaded: investigation packages and quarantined samples."""
         return self.data / "packages"
 
+    @property
+    def table_days(self) -> dict[str, int]:
+        """``retention_by_table`` as data; ValueError when it cannot be read."""
+        days: dict[str, int] = {}
+        for part in filter(None, map(str.strip, self.retention_by_table.split(","))):
+            name, _, number = part.partition("=")
+            if not number.strip().isdecimal() or int(number) < 1:
+                raise ValueError(f"expected TABLE=DAYS, got {part!r}")
+            days[name.strip()] = int(number)
+        return days
+
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> Settings:
         """Read settings from ``environment``, by default the process's own; ValueError names a bad one."""
@@ -91,7 +104,12 @@ class Settings:
                 values[item.name] = _parse(text, type(item.default))
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
-        return replace(cls(), **values)  # type: ignore[arg-type]
+        loaded = replace(cls(), **values)  # type: ignore[arg-type]
+        try:
+            _ = loaded.table_days
+        except ValueError as error:
+            raise ValueError(f"SHIELDWALL_RETENTION_BY_TABLE: {error}") from None
+        return loaded
 
 
 def _parse(text: str, kind: type) -> object:

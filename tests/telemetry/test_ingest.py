@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 import zstandard
+from sqlalchemy.orm import Session
 
+from shieldwall import metrics
 from shieldwall.errors import ApiError
 from shieldwall.state.engine import Database
 from shieldwall.telemetry.deadletters import list_rejects
-from shieldwall.telemetry.ingest import BatchResult, Ingester
+from shieldwall.telemetry.ingest import BatchResult, Ingester, StoredGroup
 from shieldwall.telemetry.store import TelemetryStore
 from shieldwall.times import now, to_text
 
@@ -228,3 +230,68 @@ def test_text_is_found_before_and_after_merges_made_its_index(feed: Feed) -> Non
     feed.store.command("OPTIMIZE TABLE shieldwall.DeviceProcessEvents FINAL")
     assert feed.rows(hunt) == [(2,)]
     assert "Parts: 0/" in str(feed.store.system_query(absent))
+
+
+def test_counters_tell_where_each_event_went(feed: Feed) -> None:
+    def count() -> dict[str, float]:
+        found = {"lag": 0.0}
+        for metric in (metrics.events, metrics.ingest_lag, metrics.batches):
+            for sample in next(iter(metric.collect())).samples:
+                if sample.name == "shieldwall_events_total":
+                    stage = sample.labels["stage"]
+                    found[stage] = found.get(stage, 0) + sample.value
+                elif sample.name == "shieldwall_batches_total":
+                    found[f"batch {sample.labels['outcome']}"] = sample.value
+                elif sample.name == "shieldwall_ingest_lag_seconds_sum":
+                    found["lag"] = sample.value
+        return found
+
+    class Failing:
+        def observe(self, group: StoredGroup, session: Session) -> None:
+            raise RuntimeError("no")
+
+    before = count()
+    late = to_text(now() - timedelta(seconds=100))
+    lost = {"Sensor": "spool", "Count": 7, "Reason": "full"}
+    first = feed.batch(
+        1,
+        event(Timestamp=late),
+        event("DeviceEvents", ActionType="SensorEventsLost", AdditionalFields=lost),
+        "no json",
+    )
+    feed.send(first)
+    feed.send(first)
+    feed.send(feed.batch(2, body=b"broken"))
+    feed.observers = [Failing()]
+    feed.send(feed.batch(3, event()))
+    after = count()
+    grown = {name: round(after[name] - before.get(name, 0)) for name in after}
+    assert {name: value for name, value in grown.items() if value} == {
+        "received": 4,
+        "stored": 2,
+        "rejected": 1,
+        "failed": 1,
+        "duplicate": 3,
+        "dropped": 7,
+        "lag": pytest.approx(100, abs=5),
+        "batch stored": 1,
+        "batch duplicate": 1,
+        "batch invalid": 1,
+        "batch failed": 1,
+    }
+
+
+def test_tables_are_kept_for_times_of_their_own(feed: Feed, telemetry: TelemetryStore) -> None:
+    settings = replace(telemetry.settings, retention_days=150, retention_by_table="DeviceEvents=7")
+    feed.store = TelemetryStore(settings)
+    ages = [to_text(now() - timedelta(days=days)) for days in range(1, 149)]
+    (result,) = feed.send(
+        feed.batch(
+            1,
+            *(event(Timestamp=age) for age in ages),
+            *(event("DeviceEvents", Timestamp=age) for age in ages),
+        )
+    )
+    assert isinstance(result, BatchResult), result
+    assert (result.stored, len(result.rejected)) == (148 + 6, 142)
+    assert {rejection.reason for rejection in result.rejected} == {"Timestamp is older than what is kept"}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
 
+from shieldwall.settings import Settings
 from shieldwall.telemetry import ddl
 from shieldwall.telemetry.schema import ALIASES, TABLES
 from shieldwall.telemetry.store import TelemetryStore
@@ -60,6 +62,29 @@ def test_other_names_lead_to_declared_ones() -> None:
 def test_indexed_columns_exist(name: str) -> None:
     table = TABLES[name]
     assert set(table.text) | set(table.find) <= {column.name for column in table.columns}
+
+
+def test_how_long_a_table_is_kept_is_a_setting_of_its_own_and_can_change(telemetry: TelemetryStore) -> None:
+    def days() -> dict[str, str]:
+        rows = telemetry.system_query(
+            "SELECT name, extract(engine_full, 'toIntervalDay\\((\\d+)\\)') AS days FROM system.tables "
+            "WHERE database = 'shieldwall' AND name IN ('DeviceInfo', 'DeviceEvents', 'IdentityInfo')"
+        )
+        return {row["name"]: row["days"] for row in rows}
+
+    assert days() == dict.fromkeys(("DeviceInfo", "DeviceEvents", "IdentityInfo"), "30")
+    other = replace(telemetry.settings, retention_days=40, retention_by_table="DeviceInfo=90, IdentityInfo=7")
+    try:
+        TelemetryStore.open(other).close()
+        assert days() == {"DeviceInfo": "90", "DeviceEvents": "40", "IdentityInfo": "7"}
+    finally:
+        TelemetryStore.open(telemetry.settings).close()
+    assert set(days().values()) == {"30"}
+    with pytest.raises(ValueError, match="there is no table Nonsense"):
+        TelemetryStore.open(replace(other, retention_by_table="Nonsense=1"))
+    for text in ("DeviceInfo", "DeviceInfo=x", "DeviceInfo=0", "DeviceInfo=-1"):
+        with pytest.raises(ValueError, match="SHIELDWALL_RETENTION_BY_TABLE"):
+            Settings.load({"SHIELDWALL_RETENTION_BY_TABLE": text})
 
 
 def test_a_cluster_gets_replicated_and_distributed_tables() -> None:

@@ -28,6 +28,8 @@ FIND_INDEX = "ix_find_"
 
 _SETTINGS = (
     "index_granularity = 8192, fsync_after_insert = 1, fsync_part_directory = 1, "
+    # A part holds one day, so what is over goes as whole parts.
+    "ttl_only_drop_parts = 1, "
     # Small parts in few files, and large ones merged column by column: a merge of 70 columns at once takes
     # 500 MB for its buffers, this a tenth of it.
     f"min_bytes_for_wide_part = {128 << 20}, vertical_merge_algorithm_min_rows_to_activate = 1, "
@@ -51,7 +53,7 @@ def create_table(table: Table, days: int, cluster: str = "") -> Iterator[str]:
         f"CREATE TABLE IF NOT EXISTS {DATABASE}.{name}{on_cluster} (\n  "
         + ",\n  ".join([*_columns(table), *_indexes(table)])
         + f"\n) ENGINE = {engine}\nPARTITION BY toDate({time})\nORDER BY ({_order(table)})\n"
-        + f"TTL toDateTime({time}) + INTERVAL {days} DAY\nSETTINGS {_SETTINGS}"
+        + f"TTL {_expiry(table, days)}\nSETTINGS {_SETTINGS}"
     )
     if cluster:
         yield (
@@ -80,6 +82,12 @@ def create_rejects(days: int, cluster: str = "") -> str:
     )
 
 
+def keep_for(table: Table, days: int, cluster: str = "") -> str:
+    """The statement that changes for how long rows are kept."""
+    name = f"{table.name}{LOCAL} ON CLUSTER `{cluster}`" if cluster else table.name
+    return f"ALTER TABLE {DATABASE}.{name} MODIFY TTL {_expiry(table, days)}"
+
+
 def add_columns(table: Table, present: set[str], cluster: str = "") -> Iterator[str]:
     """Statements that bring an older table up to the declaration."""
     on_cluster = f" ON CLUSTER `{cluster}`" if cluster else ""
@@ -92,6 +100,10 @@ def add_columns(table: Table, present: set[str], cluster: str = "") -> Iterator[
 def search_indexes(table: Table) -> list[str]:
     """The names of the indexes that hunts use."""
     return [f"{TEXT_INDEX}{name}" for name in table.text] + [f"{FIND_INDEX}{name}" for name in table.find]
+
+
+def _expiry(table: Table, days: int) -> str:
+    return f"toDateTime({'Timestamp' if table.is_event else 'IngestionTime'}) + toIntervalDay({days})"
 
 
 def _order(table: Table) -> str:

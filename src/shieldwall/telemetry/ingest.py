@@ -26,6 +26,7 @@ from shieldwall.telemetry.schema import TABLES
 from shieldwall.telemetry.staging import Bounds, Stage, Verdict
 from shieldwall.telemetry.store import TelemetryStore
 from shieldwall.telemetry.unpack import too_large, unpack
+from shieldwall.times import now
 
 GROUP_BYTES = 32 << 20
 GROUP_BATCHES = 512
@@ -156,13 +157,12 @@ class Ingester:
         try:
             self._unpacking += 1
             try:
-                payload = await asyncio.to_thread(
-                    unpack, batch.body, batch.encoding, settings.ingest_max_expanded
-                )
+                payload = await asyncio.to_thread(_expand, batch, settings)
+            except ApiError:
+                metrics.batches.labels("invalid").inc()
+                raise
             finally:
                 self._unpacking -= 1
-            if payload.count(b"\n") >= settings.ingest_max_rows + 1:
-                raise too_large(settings.ingest_max_expanded)
             self._reserve(len(payload) - reserved)
             reserved = len(payload)
             unpacked = _Unpacked(
@@ -257,18 +257,27 @@ class Ingester:
         verdicts = self._store_fresh(chosen) if chosen else []
         metrics.ingest_flush.observe(time.monotonic() - began)
         numbers = iter(range(len(chosen)))
+        metrics.batches.labels("stored").inc(len(chosen))
+        for batch, new in zip(batches, fresh, strict=True):
+            if not new:
+                metrics.batches.labels("duplicate").inc()
+                metrics.events.labels("duplicate", "unknown").inc(len(batch.payload.splitlines()))
         return [_result(verdicts, next(numbers)) if new else _DUPLICATE for new in fresh]
 
     def _store_fresh(self, batches: Sequence[_Unpacked]) -> list[Verdict]:
         with self._ids:
             self._last_group = group_id = max(self._last_group + 1, time.time_ns() // 1000)
-        bounds = Bounds(self._settings.ingest_max_future, self._settings.retention_days)
+        settings = self._settings
+        bounds = Bounds(settings.ingest_max_future, settings.retention_days, settings.table_days)
+        verdicts: list[Verdict] = []
         try:
             with self._store.writer() as client:
                 stage = Stage(client, group_id)
                 try:
                     verdicts = stage.load(batches, bounds)
                     rows = _count(verdicts)
+                    for verdict in verdicts:
+                        metrics.events.labels("received", verdict.table or "unknown").inc(verdict.count)
                     for name in rows:
                         stage.store(TABLES[name], extra=False)
                         if any(verdict.extra for verdict in verdicts if verdict.table == name):
@@ -283,17 +292,38 @@ class Ingester:
                 afterwards = [observer.observe(group, session) for observer in self._observers if rows]
                 ledger.commit(session, group_id, sum(rows.values()), batches)
         except BaseException:
+            for verdict in verdicts:
+                metrics.events.labels("failed", verdict.table or "unknown").inc(verdict.count)
             ledger.undo(self._store, [group_id])
             raise
-        for name, count in rows.items():
-            metrics.events.labels("stored", name).inc(count)
+        _note(verdicts)
         for action in afterwards:
             if action:
                 action()
         return verdicts
 
 
+def _expand(batch: Batch, settings: Settings) -> bytes:
+    """The lines of a batch; ApiError when it is broken or over the bounds."""
+    payload = unpack(batch.body, batch.encoding, settings.ingest_max_expanded)
+    if payload.count(b"\n") > settings.ingest_max_rows:
+        raise too_large(settings.ingest_max_rows, "lines")
+    return payload
+
+
 _DUPLICATE = BatchResult(0, True, ())
+
+
+def _note(verdicts: Sequence[Verdict]) -> None:
+    """Count what became of the lines of a group that is stored."""
+    time = now()
+    for verdict in verdicts:
+        table = verdict.table or "unknown"
+        metrics.events.labels("rejected" if verdict.reason else "stored", table).inc(verdict.count)
+        if verdict.dropped and not verdict.reason:
+            metrics.events.labels("dropped", "unknown").inc(verdict.dropped)
+        if verdict.oldest and not verdict.reason:
+            metrics.ingest_lag.observe(max(0.0, (time - verdict.oldest).total_seconds()))
 
 
 def _count(verdicts: Sequence[Verdict]) -> dict[str, int]:
@@ -307,11 +337,6 @@ def _count(verdicts: Sequence[Verdict]) -> dict[str, int]:
 def _result(verdicts: Sequence[Verdict], batch: int) -> BatchResult:
     mine = [verdict for verdict in verdicts if verdict.batch == batch]
     rejected = [Rejection(line, verdict.reason) for verdict in mine for line in verdict.lines]
-    for verdict in mine:
-        metrics.events.labels("received", verdict.table or "unknown").inc(verdict.count)
-        if verdict.reason:
-            metrics.events.labels("rejected", verdict.table or "unknown").inc(verdict.count)
-    metrics.batches.labels("stored").inc()
     return BatchResult(
         sum(verdict.count for verdict in mine if not verdict.reason),
         False,

@@ -9,8 +9,9 @@ cannot judge lines singly, and pyarrow's JSON reader takes 0.5 s before it has s
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from clickhouse_connect.driver.client import Client
@@ -21,7 +22,8 @@ from shieldwall.telemetry.schema import TABLES, Table
 EVENT_TABLES = tuple(sorted(name for name, table in TABLES.items() if table.from_agents))
 REJECTS_SHOWN = 1000
 """Most rejected lines whose numbers are told to the agent for one batch; the dead letters have them all."""
-
+LOSSES = ("DeviceEvents", "SensorEventsLost")
+"""Table and ActionType by which an agent tells what it lost."""
 
 _SENDER = (
     "batch UInt32, tenant LowCardinality(String), device LowCardinality(String), "
@@ -61,6 +63,9 @@ class Verdict:
     extra: bool
     """Whether some of them have keys that are no column's."""
     lines: tuple[int, ...]
+    oldest: datetime | None
+    dropped: int
+    """Events that the agent says it lost."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,17 @@ class Bounds:
 
     future_seconds: int
     past_days: int
+    table_days: Mapping[str, int] = field(default_factory=dict)
+    """Days back of tables that are kept for another time."""
+
+    @property
+    def past(self) -> str:
+        """SQL of the oldest time of a line's ``table``."""
+        days = str(self.past_days)
+        if self.table_days:
+            others = [list(self.table_days), list(self.table_days.values())]
+            days = f"transform(table, {others[0]}, {others[1]}, {days})"
+        return f"now64(7) - toIntervalDay({days})"
 
 
 class Stage:
@@ -87,18 +103,21 @@ class Stage:
         client.raw_insert(self._batches, insert_block=b"".join(_rows(batches)), fmt="RowBinary")
         client.command(
             f"CREATE TABLE {self._lines} ({_SENDER}, line_no UInt32, table LowCardinality(String), "
-            "reason LowCardinality(String), extra Bool, line String) ENGINE = Memory"
+            "reason LowCardinality(String), extra Bool, time Nullable(DateTime64(7, 'UTC')), line String) "
+            "ENGINE = Memory"
         )
         client.command(f"INSERT INTO {self._lines} {_judged(self._batches, bounds)}")
         client.command(f"TRUNCATE TABLE {self._batches}")
         found = client.query(
             "SELECT batch, table, reason, count(), max(extra), "
-            f"arraySlice(arraySort(groupArrayIf(line_no, reason != '')), 1, {REJECTS_SHOWN}) "
+            f"arraySlice(arraySort(groupArrayIf(line_no, reason != '')), 1, {REJECTS_SHOWN}), min(time), "
+            f"sum(if(table = '{LOSSES[0]}', if(JSONExtractString(line, 'ActionType') = '{LOSSES[1]}', "
+            "least(JSONExtractUInt(line, 'AdditionalFields', 'Count'), 1000000000), 0), 0)) "
             f"FROM {self._lines} GROUP BY batch, table, reason"
         )
         return [
-            Verdict(batch, table, reason, count, bool(extra), tuple(lines))
-            for batch, table, reason, count, extra, lines in found.result_rows
+            Verdict(batch, table, reason, count, bool(extra), tuple(lines), oldest, dropped)
+            for batch, table, reason, count, extra, lines, oldest, dropped in found.result_rows
         ]
 
     def store(self, table: Table, *, extra: bool) -> None:
@@ -167,13 +186,13 @@ def _judged(batches: str, bounds: Bounds) -> str:
         f"SELECT {_BATCH}, line_no, if(table IN {tables}, table, '') AS table, "
         "multiIf("
         f"table != '' AND time <= now64(7) + {bounds.future_seconds} AND "
-        f"time >= now64(7) - INTERVAL {bounds.past_days} DAY, '', "
+        f"time >= {bounds.past}, '', "
         "NOT isValidJSON(line) OR JSONType(line) != 'Object', 'not a JSON object', "
         "table = '', 'Table is not a hunting table that agents send', "
         "isNull(time), 'Timestamp is missing or not a time', "
         f"time > now64(7) + {bounds.future_seconds}, 'Timestamp lies in the future', "
         "'Timestamp is older than what is kept') AS reason, "
-        f"multiIf({known}, false) AS extra, line "
+        f"multiIf({known}, false) AS extra, time, line "
         f"FROM (SELECT {_BATCH}, line_no, line, JSONExtractKeys(line) AS keys, "
         "JSONExtract(line, 'Tuple(`Table` LowCardinality(String), "
         "`Timestamp` Nullable(DateTime64(7, \\'UTC\\')))') AS head, head.1 AS table, head.2 AS time "

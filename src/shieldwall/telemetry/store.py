@@ -189,8 +189,20 @@ class TelemetryStore:
             found = client.query(sql, parameters=dict(parameters or {}), settings=settings)
             return list(found.named_results())
 
+    def _days_kept(self, client: Client) -> dict[str, int]:
+        """For how many days each present table keeps its rows."""
+        found = client.query(
+            "SELECT name, toUInt32OrZero(extract(engine_full, 'toIntervalDay\\((\\d+)\\)')) "
+            "FROM system.tables WHERE database = {database:String}",
+            parameters={"database": ddl.DATABASE},
+        )
+        suffix = ddl.LOCAL if self.settings.clickhouse_cluster else ""
+        return {name.removesuffix(suffix): days for name, days in found.result_rows if name.endswith(suffix)}
+
     def _prepare(self) -> None:
         cluster = self.settings.clickhouse_cluster
+        if unknown := self.settings.table_days.keys() - TABLES.keys():
+            raise ValueError(f"SHIELDWALL_RETENTION_BY_TABLE: there is no table {min(unknown)}")
         with self._writers.client() as client:
             present: dict[str, set[str]] = {}
             listed = client.query(
@@ -199,12 +211,15 @@ class TelemetryStore:
             )
             for table, column in listed.result_rows:
                 present.setdefault(table, set()).add(column)
+            kept = self._days_kept(client)
             for table in TABLES.values():
-                statements = (
-                    ddl.add_columns(table, present[table.name], cluster)
-                    if table.name in present
-                    else ddl.create_table(table, self.settings.retention_days, cluster)
-                )
+                days = self.settings.table_days.get(table.name, self.settings.retention_days)
+                if table.name not in present:
+                    statements = [*ddl.create_table(table, days, cluster)]
+                else:
+                    statements = [*ddl.add_columns(table, present[table.name], cluster)]
+                    if kept[table.name] != days:
+                        statements.append(ddl.keep_for(table, days, cluster))
                 for statement in statements:
                     client.command(statement)
             client.command(ddl.create_rejects(self.settings.retention_days, cluster))
@@ -243,6 +258,8 @@ def _client(settings: Settings) -> Client:
         "max_threads": settings.telemetry_threads,
         "max_memory_usage": settings.telemetry_memory // 2,
         "date_time_input_format": "best_effort",
+        # A batch may hold events of as many days as are kept.
+        "max_partitions_per_insert_block": 0,
         # Whatever zone the machine is in.
         "session_timezone": "UTC",
     }

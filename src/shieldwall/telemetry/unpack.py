@@ -23,8 +23,8 @@ def unpack(body: bytes, encoding: str, most: int) -> bytes:
     raise ApiError(415, "InvalidRequestBody", f"Content-Encoding {encoding[:32]!r} is not supported.")
 
 
-def too_large(most: int) -> ApiError:
-    return ApiError(413, "MaximumBatchSizeExceeded", f"The batch is larger than {most} bytes.")
+def too_large(most: int, unit: str = "bytes") -> ApiError:
+    return ApiError(413, "MaximumBatchSizeExceeded", f"The batch is larger than {most} {unit}.")
 
 
 def _within(body: bytes, most: int) -> bytes:
