@@ -344,8 +344,7 @@ class Binder:
             args = [inner.bind(arg) for arg in node.args]
             found = registry.apply(AGGREGATES[node.name], node, args)
             if not found.name:
-                prefix = registry_prefix(node.name)
-                found.name = f"{prefix}_{args[0].name}" if args else f"{prefix}_"
+                found.name = f"{node.name}_{args[0].name if args else ''}"
         found.aggregate = True
         return found
 
@@ -369,18 +368,6 @@ class Binder:
         if kind is None:
             raise KqlError(f"'{node.columns[0][1]}' is not a type.", node.at)
         return kind
-
-
-_PREFIXES = {
-    "make_list": "list", "make_list_if": "list", "makelist": "list", "make_set": "set", "make_set_if": "set",
-    "makeset": "set", "make_bag": "bag", "make_bag_if": "bag", "make_dictionary": "dictionary",
-    "make_list_with_nulls": "list", "take_any": "any", "take_anyif": "any", "any": "any", "anyif": "any",
-    "stdevp": "stdevp", "buildschema": "schema", "hll_merge": "hll_merge",
-}  # fmt: skip
-
-
-def registry_prefix(name: str) -> str:
-    return _PREFIXES.get(name, name)
 
 
 def _numbers(item: Value, kind: str) -> bool:

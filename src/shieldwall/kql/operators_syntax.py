@@ -18,7 +18,6 @@ _SAME = {
     "filter": "where",
     "order": "sort",
     "limit": "take",
-    "mvexpand": "mv-expand",
     "mvapply": "mv-apply",
     "external_data": "externaldata",
 }

@@ -62,7 +62,12 @@ def strcat_array(binder: Binder, call: Call, _: list[Value]) -> Value:
     array, delimiter = bound(binder, call, 2)
     array = to_dynamic(array)
     place = ", ".join((array.json, *array.path)) if array.json else array.sql
-    joined = f"arrayStringConcat(JSONExtract({place}, 'Array(String)'), {to_string(delimiter).sql})"
+    texts, between = f"JSONExtract({place}, 'Array(String)')", to_string(delimiter).sql
+    joined = f"arrayStringConcat({texts}, {between})"
+    if not delimiter.is_constant:
+        # ClickHouse joins by a constant only.
+        joined = f"arrayStringConcat(arrayMap(x -> concat({between}, x), {texts}))"
+        joined = f"substring({joined}, length({between}) + 1)"
     return made("string", if_arrays(joined, [array]), array, delimiter)
 
 

@@ -105,7 +105,8 @@ def take_any(binder: Binder, call: Call, _: list[Value]) -> Value:
     values = returned(binder, [call.args[0], *call.args], set())
     if len(call.args) == 1 and not isinstance(call.args[0], Star):
         value = values[0][1]
-        found = made(value.type, f"any({value.sql})", value)
+        text = f"anyIf({value.sql}, {value.sql} != '')" if value.type == "dynamic" else f"any({value.sql})"
+        found = made(value.type, text, value)
         found.name = f"any_{value.name}" if call.name == "any" else value.name or "any_arg0"
         return found
     parts: list[Value] = []

@@ -65,11 +65,11 @@ def make_set(binder: Binder, call: Call, _: list[Value]) -> Value:
     return _named(call, "set", value, _array_text(value, found, size), condition)
 
 
-def _call(function: str, argument: str, conditions: Sequence[str]) -> str:
+def _call(function: str, argument: str, conditions: Sequence[str], parameters: str = "") -> str:
     """SQL of an aggregate over rows that fulfil all conditions."""
     if not conditions:
-        return f"{function}({argument})"
-    return f"{function}If({argument}, {' AND '.join(conditions)})"
+        return f"{function}{parameters}({argument})"
+    return f"{function}If{parameters}({argument}, {' AND '.join(conditions)})"
 
 
 def _array_text(value: Value, collected: str, size: int) -> str:
@@ -91,8 +91,8 @@ def make_list(binder: Binder, call: Call, _: list[Value]) -> Value:
         item, plain = value.sql, True
     else:
         item, plain = to_json(value), False
-    found = _in_order(item, conditions, binder.row.order)
-    if size < MOST:
+    found = _in_order(item, conditions, binder.row.order, size)
+    if binder.row.order:
         found = f"arraySlice({found}, 1, {size})"
     text = f"toJSONString({found})" if plain else array_of(found)
     made_ = _named(call, "list", value, text, condition)
@@ -100,10 +100,10 @@ def make_list(binder: Binder, call: Call, _: list[Value]) -> Value:
     return made_
 
 
-def _in_order(item: str, conditions: Sequence[str], order: Sequence[SortKey]) -> str:
+def _in_order(item: str, conditions: Sequence[str], order: Sequence[SortKey], size: int) -> str:
     """SQL of the array of what rows give, sorted as they are."""
     if not order:
-        return _call("groupArray", item, conditions)
+        return _call("groupArray", item, conditions, f"({size})")
     descending = order[0].descending
     keys = [_sort_key(key, descending=descending) for key in order]
     collected = _call("groupArray", f"tuple({', '.join(keys)}, {item})", conditions)

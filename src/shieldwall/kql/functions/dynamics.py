@@ -11,7 +11,7 @@ from shieldwall.kql import sql
 from shieldwall.kql.errors import KqlError
 from shieldwall.kql.frame import dynamic_text
 from shieldwall.kql.functions.arguments import bound, expect
-from shieldwall.kql.functions.registry import NAMED_AFTER_ARGUMENT, coded
+from shieldwall.kql.functions.registry import NAMED_AFTER_ARGUMENT, coded, text_constant
 from shieldwall.kql.literals import json_value
 from shieldwall.kql.local import LocalFunction
 from shieldwall.kql.syntax import Call, Literal, Star
@@ -169,11 +169,13 @@ def extract_json(binder: Binder, call: Call, _: list[Value]) -> Value:
     """What a JSON path leads to in JSON text, as text or as the type asked for."""
     expect(call, 2, 3)
     path = binder.bind(call.args[0])
-    if not isinstance(path.constant, str):
-        raise KqlError(f"{call.name}(): the path must be a constant string.", call.at, "SEM0240")
+    text = text_constant(path, call, "the path")
     value = binder.bind(call.args[1])
-    found = value if value.type == "dynamic" else Value("dynamic", value.sql, value.deps, json=value.sql)
-    for step in json_path(path.constant, call):
+    found = value
+    if value.type != "dynamic":
+        value = to_string(value)
+        found = Value("dynamic", value.sql, value.deps, json=value.sql)
+    for step in json_path(text, call):
         found = member(found, sql.quote(step) if isinstance(step, str) else str(step))
     kind = binder.type_of(call.args[2]) if len(call.args) > 2 else "string"
     return convert(found, kind, call.at)

@@ -44,7 +44,7 @@ def isnull(binder: Binder, call: Call, args: list[Value]) -> Value:
         return constant("bool", (value.constant is None) != negated)
     if value.type == "dynamic":
         sign = "!=" if negated else "="
-        if value.json:
+        if value.path:
             return made("bool", f"(JSONType({', '.join((value.json, *value.path))}) {sign} 'Null')", value)
         return made("bool", f"({value.sql} {sign} '')", value)
     return made("bool", f"{'isNotNull' if negated else 'isNull'}({value.sql})", value)
@@ -169,7 +169,8 @@ def assert_(binder: Binder, call: Call, args: list[Value]) -> Value:
     """True, or else the query is refused with the message; the condition must not depend on rows."""
     condition, message = bound(binder, call, 2)
     text = text_constant(message, call, "the message")
-    held = convert(condition, "bool", call.at).constant
+    condition = convert(condition, "bool", call.at)
+    held = condition.constant
     if held is UNKNOWN:
         if condition.deps or condition.aggregate:
             raise KqlError("assert(): the condition must be constant.", call.at, "SEM0240")

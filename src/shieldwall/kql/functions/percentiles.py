@@ -37,12 +37,13 @@ def percentile(binder: Binder, call: Call, _: list[Value]) -> Value:
     value, *others = bound(binder, call, least, 10_000 if several else least)
     weights = [convert(others.pop(0), "long", call.at)] if weighted else []
     if array and len(others) == 1 and others[0].type == "dynamic" and isinstance(others[0].constant, str):
-        wanted = json.loads(others[0].constant)
+        given = json.loads(others[0].constant) if others[0].constant else None
+        given = given if isinstance(given, list) else [given]
     else:
-        wanted = [item.constant for item in others]
-    for percent in wanted:
-        if not isinstance(percent, int | float) or not 0 <= percent <= 100:
-            raise KqlError(f"{call.name}(): a percentage is a constant from 0 to 100.", call.at, "SEM0240")
+        given = [item.constant for item in others]
+    wanted = [percent for percent in given if isinstance(percent, int | float) and 0 <= percent <= 100]
+    if len(wanted) < len(given):
+        raise KqlError(f"{call.name}(): a percentage is a constant from 0 to 100.", call.at, "SEM0240")
     kind, parts = _computed(call, value, weights, wanted)
     if array:
         found = made("dynamic", array_of(f"[{', '.join(to_json(part) for part in parts)}]"), value, *weights)

@@ -8,7 +8,7 @@ from shieldwall.kql.errors import KqlError
 from shieldwall.kql.functions.arguments import bound
 from shieldwall.kql.functions.arrays import whole
 from shieldwall.kql.functions.dynamics import array_of
-from shieldwall.kql.functions.registry import coded
+from shieldwall.kql.functions.registry import coded, coerce
 from shieldwall.kql.lexer import TICKS
 from shieldwall.kql.syntax import Call
 from shieldwall.kql.types import NUMERIC
@@ -31,8 +31,7 @@ def range_(binder: Binder, call: Call, _: list[Value]) -> Value:
         step = convert(steps[0], "timespan", call.at) if steps else constant("timespan", TICKS["h"])
         stop = convert(stop, kind, call.at)
     elif kind in NUMERIC and stop.type in NUMERIC:
-        step = steps[0] if steps else constant("long", 1)
-        step = convert(step, "long") if step.type == "dynamic" else step
+        step = coerce(steps[0], "number", call, 2) if steps else constant("long", 1)
         if {"real", "decimal"} & {kind, stop.type, step.type}:
             kind = "real"
             start, stop, step = (convert(value, "real", call.at) for value in (start, stop, step))

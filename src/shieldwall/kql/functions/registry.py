@@ -2,7 +2,8 @@
 
 A line reads ``name(type, type = default, type...) -> type | SQL``. In the SQL, ``{0}`` is the first argument
 and ``{*}`` are all from the one that ends in dots. Types are Kusto's, or ``any``, ``number`` (any of those),
-``summable`` (a number or timespan) and ``comparable``; ``-> same`` is the type of the first argument, ``-> wider`` the widest.
+``summable`` (a number or timespan) and ``comparable``; ``-> same`` is the type of the first argument,
+``-> wider`` the widest.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from shieldwall.kql import sql
 from shieldwall.kql.errors import KqlError
 from shieldwall.kql.types import NUMERIC, TYPE_NAMES, wider
-from shieldwall.kql.values import UNKNOWN, Value, constant, convert, made, to_string
+from shieldwall.kql.values import Value, constant, convert, made, to_string
 
 if TYPE_CHECKING:
     from shieldwall.kql.expressions import Binder
@@ -245,7 +246,7 @@ def coerce(value: Value, wanted: str, call: Call, number: int) -> Value:
 
 def text_constant(value: Value, call: Call, what: str) -> str:
     """A constant string argument."""
-    if value.constant is UNKNOWN or not isinstance(value.constant, str):
+    if value.type != "string" or not isinstance(value.constant, str):
         raise KqlError(f"{call.name}(): {what} must be a constant string.", call.at, "SEM0240")
     return value.constant
 

@@ -168,8 +168,11 @@ def _typed(value: Value, kind: str, call: Call) -> Value:
 def percentiles_array_tdigest(binder: Binder, call: Call, _: list[Value]) -> Value:
     value, *percents = bound(binder, call, 2, 10_000)
     value = to_dynamic(value)
-    if len(percents) == 1 and isinstance(percents[0].constant, str):
-        texts = [str(float(item)) for item in json.loads(percents[0].constant)]
+    if len(percents) == 1 and percents[0].type == "dynamic" and isinstance(percents[0].constant, str):
+        given = json.loads(percents[0].constant or "0")
+        if not isinstance(given, list) or not all(isinstance(item, int | float) for item in given):
+            raise KqlError(f"{call.name}() takes percentages, or an array of them.", call.at, "SEM0240")
+        texts = [str(float(item)) for item in given]
     else:
         texts = [convert(percent, "real", call.at).sql for percent in percents]
     members = ", ".join(to_json(Value("real", _at(text))) for text in texts)

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 MOST = 2_147_483_647
 """Rows for one row, unless the query says less."""
+MOST_LEGACY = 128
+"""The same for mvexpand, as mv-expand was called first."""
 MEMBER, INDEX, VALUE = "$member", "$index", "$expanded"
 
 
@@ -58,7 +60,8 @@ class Expansion:
 
     def lists(self) -> str:
         """SQL of one array over ``below``: of JSON texts, or of tuples of them if there are several items."""
-        texts = [_members(sql.ref(column.name), pairs=self.pairs) for column in self.values]
+        # Without the name of the relation, which may be that of a column, too.
+        texts = [_members(sql.name(column.name), pairs=self.pairs) for column in self.values]
         if self.limit < MOST:
             texts = [f"arraySlice({text}, 1, {self.limit})" for text in texts]
         return texts[0] if len(texts) == 1 else f"arrayZipUnaligned({', '.join(texts)})"
@@ -74,7 +77,9 @@ def _expansion(compiler: Compiler, relation: Relation, node: Operator, env: Envi
     way = str(node.parts.get("bagexpansion") or node.parts.get("kind") or "bag")
     if way not in ("bag", "array"):
         raise KqlError(f"'{way}' is not a way to expand bags.", node.at)
-    limit = row_count(compiler, node.parts["limit"], env) if node.parts.get("limit") is not None else MOST
+    limit = MOST_LEGACY if node.name == "mvexpand" else MOST
+    if node.parts.get("limit") is not None:
+        limit = row_count(compiler, node.parts["limit"], env)
 
     def work(binder: Binder) -> list[Item]:
         return [_item(binder, item["value"], item["type"]) for item in node.parts["items"]]
