@@ -34,7 +34,8 @@ DEVICES = 8
 HUNTERS = 3
 TABLES = ("DeviceProcessEvents", "DeviceNetworkEvents", "DeviceFileEvents")
 HUNT = (
-    "SELECT count() FROM shieldwall.DeviceProcessEvents WHERE hasAllTokens(lower(ProcessCommandLine), {term:String})"
+    "SELECT count() FROM shieldwall.DeviceProcessEvents "
+    "WHERE hasAllTokens(lower(ProcessCommandLine), {term:String})"
 )
 
 
