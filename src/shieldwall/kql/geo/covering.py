@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import ldexp
+from math import cos, ldexp, pi
 
 from shieldwall.kql.geo.cells import MAX_LEVEL, face_frame, from_ij, from_uv, line_at
 from shieldwall.kql.geo.noding import Edge
 from shieldwall.kql.geo.sphere import Point, angle, crosses, distance, dot, unit
 
 MAX_CELLS = 65_536
-_MOST_TESTS = 4_000_000
+_MOST_TESTS = 2_000_000
+_COST_OF_RADIUS = 10
+_LARGEST_CELL, _LONGEST_DIAGONAL = 2.64, 2.44
+"""Of cells of level 0, in steradians and radians, if those of other levels had the same in proportion."""
 _PADDING = 1e-15
 
 Sides = tuple[float, float, float, float, float, float]
@@ -25,6 +28,8 @@ def covering(
 
     None if there are too many. ``inside`` says of a point whether the shape holds it; lines hold none.
     """
+    if _least(edges, level, radius) > MAX_CELLS:
+        return None
     found: list[int] = []
     tests = 0
     for face in range(6):
@@ -37,14 +42,14 @@ def covering(
         while stack:
             i, j, depth, near, origin, held = stack.pop()
             square = _Square(face, i, j, depth)
-            tests += len(near)
+            tests += len(near) * (_COST_OF_RADIUS if radius else 1)
             touching = [item for item in near if square.touches(*item, radius)]
             if inside is not None:
                 for (a, b), _ in near:
                     if crosses(origin, square.middle, a, b):
                         held = not held
-            if not touching:
-                if held:
+            if not touching or (radius and any(square.is_within(edge, radius) for edge, _ in touching)):
+                if held or touching:
                     if 4 ** (level - depth) + len(found) > MAX_CELLS:
                         return None
                     found += _within(from_ij(face, i, j, depth), depth, level)
@@ -61,6 +66,15 @@ def covering(
             if tests > _MOST_TESTS or len(found) > MAX_CELLS:
                 return None
     return sorted(found)
+
+
+def _least(edges: Sequence[Edge], level: int, radius: float) -> float:
+    """Fewer cells than this cannot cover the edges with the radius."""
+    longest = max((angle(a, b) for a, b in edges), default=0.0)
+    return max(
+        longest * 2**level / _LONGEST_DIAGONAL,
+        2 * pi * (1 - cos(min(radius, pi))) * 4**level / _LARGEST_CELL,
+    )
 
 
 def _within(cell: int, depth: int, level: int) -> range:
@@ -100,6 +114,10 @@ class _Square:
         return any(distance(corner, *edge) <= radius for corner in corners) or any(
             distance(end, corners[k - 1], corners[k]) <= radius for end in edge for k in range(4)
         )
+
+    def is_within(self, edge: Edge, radius: float) -> bool:
+        """Whether all of the square is surely within an angle of an edge."""
+        return 0 < self._reach <= radius and distance(self.middle, *edge) + self._reach <= radius
 
     def _holds_part(self, sides: Sides) -> bool:
         """Whether a part of an edge lies in the square. Both are straight, seen from the sphere's middle."""

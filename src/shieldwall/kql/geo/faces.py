@@ -17,11 +17,17 @@ Windings = tuple[int, ...]
 class Faces:
     """``edges`` are (from, to) with the region that lies on the left of each; None for an edge of a line.
 
-    ``origin`` is how often each region winds around `ORIGIN`.
+    ``origin`` is how often each region winds around `ORIGIN`. Lines of the same of ``groups`` may cross.
     """
 
-    def __init__(self, edges: Sequence[Edge], regions: Sequence[int | None], origin: Windings) -> None:
-        self.points, self.chains = split(edges)
+    def __init__(
+        self,
+        edges: Sequence[Edge],
+        regions: Sequence[int | None],
+        origin: Windings,
+        groups: Sequence[int] | None = None,
+    ) -> None:
+        self.points, self.chains = split(edges, groups)
         self.origin = origin
         self.net: dict[Pair, list[int]] = {}
         """Of a piece, as it is directed: how many more edges of each region run so than the other way."""

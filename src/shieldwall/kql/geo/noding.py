@@ -94,8 +94,11 @@ def _box(a: Point, b: Point) -> tuple[float, float, float, float, float, float]:
     )
 
 
-def split(edges: Sequence[Edge]) -> tuple[list[Point], list[list[int]]]:
-    """The points where pieces meet, and for each edge the numbers of those that it runs through, in order."""
+def split(edges: Sequence[Edge], groups: Sequence[int] | None = None) -> tuple[list[Point], list[list[int]]]:
+    """The points where pieces meet, and for each edge the numbers of those that it runs through, in order.
+
+    With ``groups``, one of each edge, edges of the same one are not split where they cross.
+    """
     if len(edges) > MAX_EDGES:
         raise TooMany
     sites = Sites()
@@ -110,7 +113,7 @@ def split(edges: Sequence[Edge]) -> tuple[list[Point], list[list[int]]]:
         chains[second] += on_second
         touched.setdefault(first, []).append(second)
         touched.setdefault(second, []).append(first)
-        if crossing(a, b, c, d) > 0:
+        if (groups is None or groups[first] != groups[second]) and crossing(a, b, c, d) > 0:
             number = sites.number(intersection(a, b, c, d))
             chains[first].append(number)
             chains[second].append(number)

@@ -78,7 +78,8 @@ def intersected(first: Polygon, second: Polygon) -> Common:
 def line_in_polygon(line: Lines, polygon: Polygon) -> Common:
     one, other = line.edges(), polygon.edges()
     regions: list[int | None] = [*([None] * len(one)), *([0] * len(other))]
-    faces = Faces([*one, *other], regions, (polygon.winding_at_origin(),))
+    groups = [0] * len(one) + [1] * len(other)
+    faces = Faces([*one, *other], regions, (polygon.winding_at_origin(),), groups)
     pieces: dict[Pair, int] = {}
     kept: set[int] = set()
     for number, chain in enumerate(faces.chains[: len(one)]):
@@ -97,7 +98,8 @@ def line_in_polygon(line: Lines, polygon: Polygon) -> Common:
 
 def line_in_line(first: Lines, second: Lines) -> Common:
     one, other = first.edges(), second.edges()
-    faces = Faces([*one, *other], [None] * (len(one) + len(other)), ())
+    groups = [0] * len(one) + [1] * len(other)
+    faces = Faces([*one, *other], [None] * len(groups), (), groups)
     theirs = {
         pair for chain in faces.chains[len(one) :] for u, v in pairwise(chain) for pair in ((u, v), (v, u))
     }
@@ -113,9 +115,11 @@ def line_in_line(first: Lines, second: Lines) -> Common:
 
 
 def united_lines(parts: Sequence[Lines]) -> list[list[Point]]:
-    """All that the lines cover, once."""
-    edges = [edge for line in parts for edge in line.edges()]
-    faces = Faces(edges, [None] * len(edges), ())
+    """All that the lines cover, once, cut where one crosses or touches another."""
+    chains = [part for line in parts for part in line.parts]
+    edges = [edge for chain in chains for edge in pairwise(chain)]
+    groups = [number for number, chain in enumerate(chains) for _ in chain[1:]]
+    faces = Faces(edges, [None] * len(edges), (), groups)
     pieces: dict[Pair, int] = {}
     for number, chain in enumerate(faces.chains):
         for u, v in pairwise(chain):
