@@ -21,6 +21,13 @@ _CLASSES = {
     "Uppercase": "Lu", "Mark": "M", "Number": "N", "Decimal_Number": "Nd", "Punctuation": "P", "Symbol": "S",
     "Separator": "Z", "White_Space": "Z", "Other": "C", "Control": "Cc",
 }  # fmt: skip
+_CATEGORIES = re.compile(
+    "Any|L[ultmo]?|M[nce]?|N[dlo]?|P[cdseifo]?|S[mcko]?|Z[slp]?|C[cfos]?|Arabic|Armenian|Bengali|Bopomofo|"
+    "Braille|Cherokee|Common|Coptic|Cyrillic|Devanagari|Ethiopic|Georgian|Gothic|Greek|Gujarati|Gurmukhi|Han|"
+    "Hangul|Hebrew|Hiragana|Inherited|Kannada|Katakana|Khmer|Lao|Latin|Malayalam|Mongolian|Myanmar|Oriya|"
+    "Sinhala|Syriac|Tamil|Telugu|Thaana|Thai|Tibetan|Yi"
+)
+"""General categories and scripts that ``\\p`` may name."""
 _COUNT = re.compile(r"\{(\d+)(?:(,)(\d*))?\}")
 _GROUP = re.compile(r"\(\?(?:P?<([^>!=][^>]*)>|([A-Za-z]*)(?:-([A-Za-z]+))?([:)]))")
 _HEX = re.compile(r"(?:u\{([0-9a-fA-F]+)\}|U\{([0-9a-fA-F]+)\}|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8}))")
@@ -29,6 +36,8 @@ _OCTAL = re.compile("[0-7]{2,3}")
 _BYTE = re.compile(r"[0-9a-fA-F]{2}|\{[0-9a-fA-F]+\}")
 _UNICODE_CLASS = re.compile(r"\\([pP])(?:\{(\^?)([^}]*)\}|(\w))")
 _NAMED_CLASS = re.compile(r"\[:\^?\w+:\]")
+_CODE = re.compile(r"\\x(?:\{([0-9a-fA-F]+)\}|([0-9a-fA-F]{2}))")
+_CONTROLS = {"a": "\a", "f": "\f", "t": "\t", "n": "\n", "r": "\r", "v": "\v", "0": "\0"}
 _META = re.compile(r"([\\.+*?()|\[\]{}^$#&~-])")
 
 
@@ -214,8 +223,11 @@ class _Translator:
             if digits is None:
                 self._fail("references to groups are not supported")
             return f"\\x{{{int(digits[0], 8):x}}}", 1 + len(digits[0])
-        if rest == "x" and not _BYTE.match(self.text, self.place + 2):
-            self._fail(r"\x needs two digits")
+        if rest == "x":
+            found = _BYTE.match(self.text, self.place + 2)
+            if found is None:
+                self._fail(r"\x needs two digits")
+            return f"\\x{found[0]}", 2 + len(found[0])
         if rest.isascii() and rest.isalnum() and rest not in "dDsSwWbBAzafnrtvx0":
             self._fail(f"\\{rest} means nothing")
         return (f"\\{rest}" if rest.isascii() else rest), 2
@@ -225,6 +237,8 @@ class _Translator:
         if found is None:
             self._fail(r"\p needs a class")
         name = found[4] or _CLASSES.get(found[3], found[3])
+        if not _CATEGORIES.fullmatch(name):
+            self._fail(f"there is no class '{name}' of characters")
         return f"\\{found[1]}{{{found[2] or ''}{name}}}", len(found[0])
 
     def _set(self) -> None:
@@ -233,30 +247,43 @@ class _Translator:
         self.place += 2 if text[start + 1 : start + 2] == "^" else 1
         written = text[start : self.place]
         first = True
-        previous = ""
+        low: int | None = None
         while True:
-            char = text[self.place : self.place + 1]
-            if not char:
+            if self.place >= len(text):
                 self._fail("a '[' is not closed")
-            if char == "]" and not first:
+            if text[self.place] == "]" and not first:
                 break
-            if char == "[" and (found := _NAMED_CLASS.match(text, self.place)):
-                part, length = found[0], len(found[0])
-            elif char == "\\":
-                part, length = self._escaped()
-            else:
-                part, length = ("\\[" if char == "[" else char), 1
-            following = text[self.place + length : self.place + length + 1]
-            if previous and len(char) == 1 and char not in "\\[" and char < previous and char.isalnum():
-                self._fail(f"the range {previous}-{char} is empty")
-            ranged = following == "-" and text[self.place + length + 1 : self.place + length + 2] != "]"
-            previous = char if ranged and char.isalnum() else ""
+            part, length, code = self._member()
+            if low is not None and (code is None or code < low):
+                self._fail(f"the range {chr(low)}-{text[self.place : self.place + length]} is empty")
             self.place += length
+            first = False
+            # A dash at the end, or behind a class or a range, is just that.
+            ranged = low is None and code is not None and text[self.place : self.place + 1] == "-"
+            ranged = ranged and text[self.place + 1 : self.place + 2] not in ("]", "")
+            low = code if ranged else None
             if ranged:
                 part, self.place = part + "-", self.place + 1
             written += part
-            first = False
         self._part(written + "]", 1)
+
+    def _member(self) -> tuple[str, int, int | None]:
+        """A member of a class: as RE2 has it, its length, and the number of the character if it is one."""
+        text, char = self.text, self.text[self.place]
+        if char == "[" and (found := _NAMED_CLASS.match(text, self.place)):
+            return found[0], len(found[0]), None
+        if char != "\\":
+            return ("\\[" if char == "[" else char), 1, ord(char)
+        following = text[self.place + 1 : self.place + 2]
+        if following in tuple("bBAzQE<>"):
+            self._fail(f"\\{following} cannot stand in brackets")
+        part, length = self._escaped()
+        if following in tuple("dDsSwWpP"):
+            return part, length, None
+        if found := _CODE.fullmatch(part):
+            return part, length, int(found[1] or found[2], 16)
+        plain = part[-1]
+        return part, length, ord(_CONTROLS.get(plain, plain) if len(part) > 1 else plain)
 
 
 _STEPS = {

@@ -40,7 +40,7 @@ def _limited(kind: Family, limit: Value | None, bits: list[str], body: Callable[
             return "NULL"
         known.append(limit.constant)
     elif limit is not None:
-        computed.append(f"toUInt8({limit.sql})")
+        computed.append(f"toUInt8(least(greatest(ifNull({limit.sql}, 0), 0), {kind.size}))")
     if known and (min(known) < kind.size or not computed):
         computed.append(str(min(known)))
     found = body(computed[0] if len(computed) == 1 else f"least({', '.join(computed)})")
@@ -141,7 +141,9 @@ def is_in_any_range(binder: Binder, call: Call, _: list[Value]) -> Value:
     value = coerce(first, "string", call, 0)
     networks: list[Network] = []
     others: list[Value] = []
-    for item in ranges:
+    for place, item in enumerate(ranges):
+        if item.type != "dynamic":
+            item = coerce(item, "string", call, place + 1)
         if not item.is_constant:
             others.append(item)
             continue

@@ -257,7 +257,8 @@ def format_bytes(binder: Binder, call: Call, _: list[Value]) -> Value:
     def text(amount: str) -> str:
         steps = ", ".join(f"abs({amount}) < {1 << 10 * place}., {place}" for place in range(1, len(units)))
         power = f"multiIf({steps}, {len(units)})" if unit.constant == "" else f"if({chosen} = 0, 1, {chosen})"
-        rounded = f"round({amount} / pow(1024, {power} - 1), ifNull({digits}, 0))"
+        kept = f"greatest(least(ifNull({digits}, 0), 15), 0)"
+        rounded = f"round({amount} / pow(1024, {power} - 1), {kept})"
         return f"concat(toString({rounded}), ' ', [{names}][{power}])"
 
     return made("string", f"ifNull({sql.once(size.sql, text)}, '')", *values)
