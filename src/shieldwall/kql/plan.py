@@ -10,6 +10,7 @@ from shieldwall.kql import sql
 from shieldwall.kql.engine import Engine, Statement
 from shieldwall.kql.errors import KqlError
 from shieldwall.kql.frame import Frame, from_json, read, read_expression, write, written
+from shieldwall.kql.local import HIDDEN
 from shieldwall.kql.relation import Column, Local, Relation, Select, is_hidden, over
 from shieldwall.kql.values import Value, wire_text
 
@@ -124,11 +125,10 @@ def _step(compiler: Compiler, local: Local, done: Sequence[Local]) -> Step:
         final.columns = [
             Column(column.name, column.type, read_expression(column.type, sql.ref(column.name)))
             for column in read_columns
-        ]
+        ] or [Column(f"{HIDDEN}row", "long", "1")]
         final.needed = set(final.columns)
-        inputs.append(
-            (_statement(compiler, final, done), [(column.name, column.type) for column in read_columns])
-        )
+        read_as = [(column.name, column.type) for column in final.columns]
+        inputs.append((_statement(compiler, final, done), read_as))
     columns = [(column.name, column.type) for column in local.columns if column in local.needed]
     if not columns:
         columns = [(local.columns[0].name, local.columns[0].type)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -195,8 +196,21 @@ def member(value: Value, index: str) -> Value:
     return made("dynamic", f"if({raw} = 'null', '', {raw})", value, json=json, path=path)
 
 
+def _held(item: Any) -> tuple[str, Any]:
+    """The type and value of what a dynamic holds."""
+    kind = _JSON_TYPES.get(type(item), "")
+    if kind == "long" and bounded(kind, item) is None:
+        kind = "real"
+    return kind, item
+
+
+_JSON_TYPES = {str: "string", bool: "bool", int: "long", float: "real"}
+
+
 def _constant_as(kind: str, have: str, held: Any) -> Any:
     """A constant of type ``have`` as one of ``kind``, or UNKNOWN if that is left to ClickHouse."""
+    if have == "dynamic":
+        have, held = _held(json.loads(held))
     if have == "string":
         return constant_from_text(kind, held)
     if have not in ("int", "long", "real", "bool", "timespan") or (
@@ -246,8 +260,10 @@ def _between(kind: str, have: str, text: str) -> str | None:
     number = have in (*NUMERIC, "bool")
     if kind in BOUNDS:
         size = "Int32" if kind == "int" else "Int64"
-        if have in ("real", "decimal"):
+        if have == "real":
             return f"accurateCastOrNull(trunc({text}), '{size}')"
+        if have == "decimal":
+            return f"to{size}OrNull(toString(trunc({text})))"
         if have == "datetime":
             text, have = f"({ticks_of(text)} + {EPOCH_TICKS})", "long"
         if have in ("long", "timespan", "bool", "int"):
@@ -261,7 +277,7 @@ def _between(kind: str, have: str, text: str) -> str | None:
         return f"({text} != 0)"
     if kind == "timespan" and number:
         if have in ("real", "decimal"):
-            return f"accurateCastOrNull(round({text} * {DAY}), 'Int64')"
+            return f"accurateCastOrNull(round(toFloat64({text}) * {DAY}), 'Int64')"
         return f"toInt64({text})"
     if kind == "datetime" and have in ("int", "long"):
         return from_ticks(f"({text} - {EPOCH_TICKS})")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from shieldwall.kql.arithmetic import arithmetic
 from shieldwall.kql.errors import KqlError
 from shieldwall.kql.functions.arguments import bound
 from shieldwall.kql.functions.dates import floored
@@ -50,9 +51,9 @@ def binned(value: Value, size: Value, call: Call) -> Value:
         if kind == "long":
             return made(kind, f"({floored(f'toInt64({value.sql})', text)})", value, size)
         if kind == "decimal":
-            value, size = convert(value, kind), convert(size, kind)
-            ratio = f"floor(divideDecimal({value.sql}, nullIf({_size(size)}, 0), 17))"
-            return made(kind, f"multiplyDecimal({ratio}, {size.sql}, 17)", value, size)
+            ratio = arithmetic("/", value, size, call.at)
+            whole = made(kind, f"if({size.sql} > 0, floor({ratio.sql}), NULL)", ratio)
+            return arithmetic("*", whole, size, call.at)
         return made(kind, f"(floor({value.sql} / {text}) * {size.sql})", value, size)
     raise KqlError(f"{call.name}() does not take a {value.type} and a {size.type}.", call.at, "SEM0231")
 

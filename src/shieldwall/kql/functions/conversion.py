@@ -58,6 +58,11 @@ def tohex(binder: Binder, call: Call, args: list[Value]) -> Value:
     text = sql.once(digits, lambda hexed: f"if(match({hexed}, '^0+$'), '0', trim(LEADING '0' FROM {hexed}))")
     if more:
         least = coerce(more[0], "long", call, 1)
-        text = sql.once(text, lambda hexed: f"leftPad({hexed}, greatest({least.sql}, length({hexed})), '0')")
+        text = sql.once(
+            text,
+            lambda hexed: (
+                f"leftPad({hexed}, greatest(least({least.sql}, 1000), toInt64(length({hexed}))), '0')"
+            ),
+        )
         return made("string", f"ifNull({text}, '')", number, least)
     return made("string", f"ifNull({text}, '')", number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -85,12 +86,10 @@ def make_timespan(binder: Binder, call: Call, args: list[Value]) -> Value:
         parts.append(
             made("timespan", f"accurateCastOrNull(round({text}), 'Int64')" if seconds else text, part)
         )
-    if all(value.is_constant for value in values):
-        amounts = [convert(value, "real").constant for value in values]
-        if None in amounts:
-            return constant("timespan", None)
+    amounts = [convert(value, "real").constant for value in values]
+    if all(isinstance(amount, float) and math.isfinite(amount) for amount in amounts):
         return constant(
-            "timespan", sum(round(part * unit) for part, unit in zip(amounts, units, strict=False))
+            "timespan", sum(round(amount * unit) for amount, unit in zip(amounts, units, strict=False))
         )
     return made("timespan", f"({' + '.join(part.sql for part in parts)})", *values)
 

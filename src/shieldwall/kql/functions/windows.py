@@ -10,7 +10,7 @@ from shieldwall.kql.functions.arguments import bound
 from shieldwall.kql.functions.registry import coded, coerce, number_constant
 from shieldwall.kql.local import LocalFunction, ordered
 from shieldwall.kql.syntax import Call
-from shieldwall.kql.types import NUMERIC
+from shieldwall.kql.types import NUMERIC, SQL_TYPES
 from shieldwall.kql.values import Value, constant, convert
 
 if TYPE_CHECKING:
@@ -53,8 +53,9 @@ def _beside(binder: Binder, call: Call, function: str) -> Value:
         function, distance = "lead" if function == "lag" else "lag", -distance
     kind = value.type
     default = convert(more[1], kind, call.at) if len(more) > 1 else constant(kind, None)
-    text = value.sql if kind in ("string", "dynamic") else f"toNullable({value.sql})"
-    shown = f"{function}({text}, {min(distance, FAR)}, {default.sql}) {over(binder)}"
+    # Both of just the same type, or ClickHouse refuses them.
+    text, missing = (f"CAST({item.sql} AS {SQL_TYPES[kind]})" for item in (value, default))
+    shown = f"{function}({text}, {min(distance, FAR)}, {missing}) {over(binder)}"
     return window(binder, kind, shown, [value, default])
 
 
