@@ -25,6 +25,7 @@ from shieldwall.kql.syntax import (
     Function,
     Let,
     Literal,
+    Member,
     Name,
     Named,
     Operator,
@@ -43,6 +44,8 @@ T = TypeVar("T")
 MAX_CALLS = 64
 """How deep the query's own functions may call each other."""
 INGESTION_TIME = "$ingestion_time"
+FOREIGN = ("database", "cluster", "workspace", "app", "resource", "adx", "arg")
+"""What stands for data elsewhere."""
 
 
 class Compiler:
@@ -163,7 +166,13 @@ class Compiler:
         if isinstance(node, Call):
             if (found := self.call_relation(node, env)) is not None:
                 return found
+            if node.name in FOREIGN:
+                raise KqlError("Other databases, clusters and workspaces cannot be read.", node.at, "SEM0100")
             raise unknown("table function", node.name, [*self.schema.functions, *env.visible()], node.at)
+        while isinstance(node, Member):
+            node = node.of
+        if isinstance(node, Call) and node.name in FOREIGN:
+            raise KqlError("Other databases, clusters and workspaces cannot be read.", node.at, "SEM0100")
         raise KqlError("A table or a tabular expression is expected here.", node.at)
 
     def named_relation(self, node: Name, env: Environment) -> Relation | None:
@@ -241,7 +250,7 @@ class Compiler:
         if isinstance(node, Call):
             if isinstance(found := env.find(node.name), Binding) and isinstance(found.node, Function):
                 return self._gives_table(found.node, found.env)
-            return node.name in ("materialize", "table", "view") or node.name in self.schema.functions
+            return node.name in ("materialize", "table", "view", "totable") or node.name in self.schema.functions
         return False
 
     def _gives_table(self, node: Function, env: Environment) -> bool:
@@ -267,6 +276,8 @@ class Compiler:
             if not self._gives_table(found.node, found.env):
                 return None
             return self._inside(node, lambda: self._call_function(found, node, env, piped))
+        if node.name == "totable" and node.args:
+            return self.source(node.args[0], env)
         if node.name == "materialize" and node.args:
             return self.share(self.source(node.args[0], env))
         if node.name in ("table", "view") and node.args:

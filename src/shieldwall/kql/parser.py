@@ -449,6 +449,8 @@ class Parser:
             if self.token.text == "." and self.peek().kind in ("name", "number", "timespan"):
                 at = self.advance().start
                 value = Member(at, value, self.advance().text)
+                if self.at("("):
+                    self._elsewhere(value)
             elif self.token.text == "." and self.peek().text == "[":
                 self.advance()
             elif self.token.text == "[":
@@ -459,6 +461,15 @@ class Parser:
             else:
                 break
         return value
+
+    def _elsewhere(self, of: Expr) -> None:
+        """Refuse ``cluster("x").database("y")``; nothing else may be called behind a dot."""
+        start: Expr = of
+        while isinstance(start, Member):
+            start = start.of
+        if isinstance(start, Call) and start.name in ("cluster", "database", "workspace"):
+            raise KqlSyntaxError("Other databases, clusters and workspaces cannot be read.", start.at)
+        raise KqlSyntaxError("A function cannot be called behind a dot.", of.at)
 
     def _primary(self) -> Expr:
         token = self.token

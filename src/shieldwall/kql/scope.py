@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
@@ -92,6 +92,7 @@ class Row:
             sql.ref(column.name, self.alias),
             frozenset((column,)),
             name=column.name,
+            refers=True,
             indexed=column.indexed,
         )
 
@@ -105,8 +106,13 @@ class InnerRow(Row):
         """Whether a column was named that is not just passed on."""
 
     def _value(self, column: Column) -> Value:
+        held: Value | None = column.value
+        if held is not None and held.sql == column.sql and held.is_cheap:
+            return replace(held, name=column.name, refers=True, parts=())
         self.computed = self.computed or not column.plain
-        return Value(column.type, column.sql, column.deps, name=column.name, indexed=column.indexed)
+        return Value(
+            column.type, column.sql, column.deps, name=column.name, refers=True, indexed=column.indexed
+        )
 
 
 NO_ROW = Row()
@@ -114,7 +120,7 @@ NO_ROW = Row()
 
 def unknown(kind: str, name: str, known: Iterable[str], at: int) -> KqlError:
     """The error for a name that means nothing, with the nearest that does."""
-    names = list(known)
+    names = [other for other in known if other != name]
     near = [other for other in names if other.lower() == name.lower()] or get_close_matches(
         name, names, 1, 0.7
     )

@@ -6,9 +6,15 @@ from shieldwall.kql.parser import Parser
 from shieldwall.kql.syntax_parts import Parts, ordered, ordering, read_options, reads
 
 
-@reads("count", "getschema", "consume")
+@reads("count", "consume")
 def _no_parts(parser: Parser) -> Parts:
+    read_options(parser)
     return {}
+
+
+@reads("getschema")
+def _getschema(parser: Parser) -> Parts:
+    return read_options(parser, "kind")
 
 
 @reads("where", "filter")

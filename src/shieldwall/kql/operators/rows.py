@@ -11,7 +11,7 @@ from shieldwall.kql.operators.columns import extended, listed
 from shieldwall.kql.operators.joins import pushed
 from shieldwall.kql.operators.registry import operator
 from shieldwall.kql.operators.sources import constant_rows
-from shieldwall.kql.relation import Column, Condition, Relation, Select, SortKey, Union, over
+from shieldwall.kql.relation import Column, Condition, Relation, Select, SortKey, Union, is_hidden, over
 from shieldwall.kql.scope import Environment
 from shieldwall.kql.syntax import Binary, Expr, Named, Operator, Ordered
 from shieldwall.kql.values import Value
@@ -147,7 +147,10 @@ def render(compiler: Compiler, relation: Relation, node: Operator, env: Environm
 
 @operator("getschema")
 def getschema(compiler: Compiler, relation: Relation, node: Operator, env: Environment) -> Relation:
-    shown = [column for column in relation.columns if not column.name.startswith("$")]
+    shown = [column for column in relation.columns if not is_hidden(column.name)]
+    if node.parts.get("kind") == "csl":
+        listed = ",".join(f"{column.name}:{column.type}" for column in shown)
+        return constant_rows([("Schema", "string")], [[listed]])
     rows = [
         [column.name, place, f"System.{_CLR[column.type]}", column.type] for place, column in enumerate(shown)
     ]

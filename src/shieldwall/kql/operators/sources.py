@@ -91,6 +91,8 @@ def print_(compiler: Compiler, node: Operator, env: Environment) -> Relation:
     for place, (name, value, explicit) in enumerate(values):
         if not explicit:
             name = names.give(name or f"print_{place}")
+        elif any(column.name == name for column in select.columns):
+            raise KqlError(f"A column named '{name}' is there already.", node.at, "SEM0021")
         select.columns.append(Column(name, value.type, value.sql, value.deps))
     return select
 
