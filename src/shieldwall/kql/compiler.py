@@ -217,7 +217,9 @@ class Compiler:
             Column(column.name, column.type, indexed=column.indexed, plain=True) for column in table.columns
         ]
         if table.ingestion_time and self.mentions["ingestion_time"]:
-            columns.append(Column(INGESTION_TIME, "datetime", sql.name(table.ingestion_time)))
+            # Whatever its precision is in the store.
+            stored = f"toDateTime64({sql.name(table.ingestion_time)}, 7, 'UTC')"
+            columns.append(Column(INGESTION_TIME, "datetime", stored))
         self.renamed.update(table.renamed)
         return Table(columns, table.source)
 
