@@ -21,7 +21,7 @@ class Settings:
     database_url: str = ""
     """SQLAlchemy URL of the state; empty means SQLite in the data folder."""
     clickhouse_url: str = ""
-    """``clickhouse://user:password@host:port/database``; empty means embedded chDB in the data folder."""
+    """``clickhouse://user:password@host:port/shieldwall``; empty means embedded chDB in the data folder."""
     clickhouse_cluster: str = ""
     """Name of the ClickHouse cluster; when set, tables are replicated and distributed over it."""
     tls_certificate: str = ""

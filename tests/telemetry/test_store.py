@@ -94,6 +94,32 @@ def test_a_cluster_gets_replicated_and_distributed_tables() -> None:
     assert "Distributed('main', 'shieldwall', 'DeviceEvents_local'" in distributed
 
 
+@pytest.mark.parametrize("cluster", ["", "main"])
+def test_every_statement_of_the_declaration_is_one_that_the_engine_reads(
+    telemetry: TelemetryStore, cluster: str
+) -> None:
+    """As far as it can be told without a cluster."""
+    statements = [
+        ddl.create_database(cluster),
+        ddl.create_rejects(30, cluster),
+        ddl.delete_groups("DeviceEvents", [1, 2], cluster),
+        ddl.delete_groups(ddl.REJECTS, [1], cluster),
+    ]
+    for table in TABLES.values():
+        statements += [*ddl.create_table(table, 30, cluster), ddl.keep_for(table, 7, cluster)]
+        statements += ddl.add_columns(table, {column.name for column in table.columns[1:]}, cluster)
+    for statement in statements:
+        (row,) = telemetry.system_query("SELECT formatQuery({sql:String}) AS text", {"sql": statement})
+        assert ("ON CLUSTER main" in row["text"]) == bool(cluster and ddl.REJECTS not in row["text"][:40]), (
+            row
+        )
+
+
+def test_a_clickhouse_url_names_no_other_database(telemetry: TelemetryStore) -> None:
+    with pytest.raises(ValueError, match="always named shieldwall"):
+        TelemetryStore.open(replace(telemetry.settings, clickhouse_url="clickhouse://u:p@127.0.0.1:1/other"))
+
+
 def test_a_query_needs_a_tenant(telemetry: TelemetryStore) -> None:
     for tenant in ("", "*", "x' OR 1 = 1 --"):
         with pytest.raises(ValueError, match="UUID"):

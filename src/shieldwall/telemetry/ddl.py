@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from shieldwall.telemetry.schema import Column, Table
 
@@ -66,7 +66,7 @@ def create_rejects(days: int, cluster: str = "") -> str:
     """The statement that makes the table of rejected lines."""
     on_cluster = f" ON CLUSTER `{cluster}`" if cluster else ""
     engine = (
-        f"ReplicatedMergeTree('/clickhouse/tables/all/{DATABASE}/{REJECTS}', '{{replica}}')"
+        f"ReplicatedMergeTree('/clickhouse/tables/all/{DATABASE}/{REJECTS}', '{{shard}}-{{replica}}')"
         if cluster
         else "MergeTree"
     )
@@ -79,6 +79,19 @@ def create_rejects(days: int, cluster: str = "") -> str:
         f") ENGINE = {engine}\nPARTITION BY toDate(IngestionTime)\n"
         "ORDER BY (TenantId, DeviceId, IngestionTime)\n"
         f"TTL toDateTime(IngestionTime) + INTERVAL {days} DAY\nSETTINGS {_SETTINGS}"
+    )
+
+
+def create_database(cluster: str = "") -> str:
+    return f"CREATE DATABASE IF NOT EXISTS {DATABASE}" + (f" ON CLUSTER `{cluster}`" if cluster else "")
+
+
+def delete_groups(table: str, groups: Sequence[int], cluster: str = "") -> str:
+    """The statement that removes every row of these groups; a distributed table itself deletes nothing."""
+    parts = cluster and table != REJECTS
+    name = f"{table}{LOCAL if parts else ''}" + (f" ON CLUSTER `{cluster}`" if parts else "")
+    return (
+        f"DELETE FROM {DATABASE}.{name} WHERE GroupId IN ({', '.join(str(int(group)) for group in groups)})"
     )
 
 

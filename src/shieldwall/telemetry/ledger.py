@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from shieldwall import log
 from shieldwall.state.engine import Database
-from shieldwall.telemetry.ddl import DATABASE, REJECTS
+from shieldwall.telemetry.ddl import DATABASE, REJECTS, delete_groups
 from shieldwall.telemetry.models import IngestGroup, IngestStream
 from shieldwall.telemetry.schema import TABLES
 from shieldwall.telemetry.store import TelemetryStore
@@ -116,7 +116,7 @@ def undo(store: TelemetryStore, groups: Sequence[int]) -> None:
     for name in _stored_tables():
         rows = store.system_query(f"SELECT count() AS n FROM {DATABASE}.{name} WHERE GroupId IN ({listed})")
         if rows[0]["n"]:
-            store.command(f"DELETE FROM {DATABASE}.{name} WHERE GroupId IN ({listed})")
+            store.command(delete_groups(name, groups, store.settings.clickhouse_cluster))
 
 
 def _stored_tables() -> list[str]:

@@ -260,11 +260,15 @@ def _client(settings: Settings) -> Client:
         "date_time_input_format": "best_effort",
         # A batch may hold events of as many days as are kept.
         "max_partitions_per_insert_block": 0,
+        # Rows are on their shards when an insert answers.
+        "distributed_foreground_insert": 1,
         # Whatever zone the machine is in.
         "session_timezone": "UTC",
     }
     if settings.clickhouse_url:
         url = urlsplit(settings.clickhouse_url)
+        if url.path.strip("/") not in ("", ddl.DATABASE):
+            raise ValueError(f"SHIELDWALL_CLICKHOUSE_URL: the database is always named {ddl.DATABASE}")
         client = clickhouse_connect.get_client(
             host=url.hostname or "localhost",
             port=url.port or 8123,
@@ -283,6 +287,6 @@ def _client(settings: Settings) -> Client:
             chdb_options=options,
             tz_mode=TIMES,
         )
-    client.command(f"CREATE DATABASE IF NOT EXISTS {ddl.DATABASE}")
+    client.command(ddl.create_database(settings.clickhouse_cluster))
     client.database = ddl.DATABASE
     return client
