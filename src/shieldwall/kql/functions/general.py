@@ -11,7 +11,7 @@ from shieldwall.kql.errors import KqlError
 from shieldwall.kql.functions.arguments import as_common, bound, expect
 from shieldwall.kql.functions.registry import coded, text_constant
 from shieldwall.kql.operations import compare
-from shieldwall.kql.relation import Column, Relation, Select
+from shieldwall.kql.relation import INGESTED, Column, Relation, Select
 from shieldwall.kql.syntax import Call
 from shieldwall.kql.types import NUMERIC
 from shieldwall.kql.values import NO_COLUMNS, UNKNOWN, Value, constant, convert, made, to_dynamic
@@ -152,7 +152,7 @@ def ingestion_time(binder: Binder, call: Call, args: list[Value]) -> Value:
     expect(call, 0)
     if (found := binder.row.column(INGESTION_TIME)) is None:
         return constant("datetime", None)
-    return replace(found, name="$IngestionTime")
+    return replace(found, name=INGESTED)
 
 
 @coded("around")
