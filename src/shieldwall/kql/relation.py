@@ -23,6 +23,8 @@ class Column:
     """Whether it is just a column of the input, passed on."""
     indexed: bool = False
     """Whether a text index over lower-case terms lies on it."""
+    value: Any = None
+    """The Value that it holds, for expressions that are put into the same SELECT."""
 
 
 @dataclass(eq=False, slots=True)
@@ -308,11 +310,13 @@ PART = "$part"
 """What the names of columns begin with that tell to which part a row belongs."""
 SEARCHED = "$table"
 """The column that search adds: visible, though its name begins like those of hidden ones."""
+INGESTED = "$IngestionTime"
+"""What ingestion_time() is called: visible too."""
 
 
 def is_hidden(name: str) -> bool:
     """Whether a column goes along unseen, as no query can name it."""
-    return name[:1] == "$" and name[1:2].isalpha() and name != SEARCHED
+    return name[:1] == "$" and name[1:2].isalpha() and name not in (SEARCHED, INGESTED)
 
 
 def passed(column: Column, alias: str = "q", name: str = "") -> Column:
