@@ -198,7 +198,10 @@ class _Translator:
 
     def _escape(self) -> None:
         written, length = self._escaped()
+        target = self.target
         self._part(written, length)
+        if not written:
+            self.target = target
 
     def _escaped(self) -> tuple[str, int]:
         """What the escape that begins here is in RE2, and how long it is."""
