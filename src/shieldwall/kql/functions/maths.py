@@ -108,13 +108,15 @@ def rand(binder: Binder, call: Call, args: list[Value]) -> Value:
     values = bound(binder, call, 0, 1)
     # An argument tells calls from each other, which ClickHouse would take for one.
     text = f"randCanonical({binder.compiler.serial()})"
+    # Like a window, it must not be computed again elsewhere.
+    number = Value("real", text, NO_COLUMNS, window=True)
     if not values or values[0].constant in (0, 1):
-        return Value("real", text, NO_COLUMNS)
+        return number
     limit = convert(values[0], "long", call.at)
-    return made("real", f"floor({text} * {limit.sql})", limit)
+    return made("real", f"floor({text} * {limit.sql})", number, limit)
 
 
 @coded("new_guid")
 def new_guid(binder: Binder, call: Call, args: list[Value]) -> Value:
     bound(binder, call, 0)
-    return Value("guid", f"generateUUIDv4({binder.compiler.serial()})", NO_COLUMNS)
+    return Value("guid", f"generateUUIDv4({binder.compiler.serial()})", NO_COLUMNS, window=True)
