@@ -44,6 +44,8 @@ T = TypeVar("T")
 MAX_CALLS = 64
 """How deep the query's own functions may call each other."""
 INGESTION_TIME = "$ingestion_time"
+TABULAR = ("materialize", "table", "view", "totable")
+"""Functions that give tables whatever the schema has."""
 FOREIGN = ("database", "cluster", "workspace", "app", "resource", "adx", "arg")
 """What stands for data elsewhere."""
 
@@ -252,7 +254,7 @@ class Compiler:
         if isinstance(node, Call):
             if isinstance(found := env.find(node.name), Binding) and isinstance(found.node, Function):
                 return self._gives_table(found.node, found.env)
-            return node.name in ("materialize", "table", "view", "totable") or node.name in self.schema.functions
+            return node.name in TABULAR or node.name in self.schema.functions
         return False
 
     def _gives_table(self, node: Function, env: Environment) -> bool:

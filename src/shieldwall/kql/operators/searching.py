@@ -18,6 +18,7 @@ from shieldwall.kql.operators.unions import (
     common,
     joined_legs,
     legs_of,
+    populated,
     table_below,
     unified,
 )
@@ -96,7 +97,10 @@ def _search(compiler: Compiler, legs: list[Leg], node: Operator, env: Environmen
     columns = [item for item in unified([leg.relation for leg in legs]) if item.name != SEARCHED]
     names = _names(predicate)
     named = [item for item in by_name([leg.relation for leg in legs]) if item.name in names]
-    found = [Leg(leg.label, _filtered(compiler, leg.relation, predicate, named, env)) for leg in legs]
+    found = [
+        Leg(leg.label, _filtered(compiler, leg.relation, predicate, named, env))
+        for leg in populated(compiler, legs)
+    ]
     return joined_legs(found, columns, SEARCHED)
 
 
@@ -141,7 +145,7 @@ def find(compiler: Compiler, node: Operator, env: Environment) -> Relation:
             for column in leg.columns
         )
     )
-    for leg in legs:
+    for leg in populated(compiler, legs):
         rows = _filtered(compiler, leg.relation, predicate, named, env)
         if pack:
             rows = _with_pack(rows, shown, {column.name for column in leg.relation.columns})

@@ -201,6 +201,25 @@ def table_below(compiler: Compiler, relation: Relation) -> str:
     )
 
 
+MANY = 8
+"""From so many legs on it is worth to look which tables have rows."""
+
+
+def populated(compiler: Compiler, legs: list[Leg]) -> list[Leg]:
+    """The legs without those that are empty tables, at least one: each costs a column for every other's."""
+    tables = [leg for leg in legs if isinstance(leg.relation, Table)]
+    if len(tables) < MANY or compiler.engine is None:
+        return legs
+    probes: list[Relation] = []
+    for leg in tables:
+        probe = over(leg.relation)
+        probe.columns, probe.limit = [Column("label", "string", sql.quote(leg.label))], 1
+        probes.append(probe)
+    frame = compiler.fetch(Union([Column("label", "string")], probes))
+    labels = {row[0] for row in frame.rows} if frame is not None else set()
+    return [leg for leg in legs if leg.label in labels or leg not in tables] or legs[:1]
+
+
 def union_of(compiler: Compiler, node: Operator, legs: list[Leg]) -> Relation:
     kind = node.parts.get("kind", "outer")
     if kind not in ("inner", "outer"):
@@ -212,7 +231,7 @@ def union_of(compiler: Compiler, node: Operator, legs: list[Leg]) -> Relation:
         columns = [item for item in columns if item.name != withsource]
     if len(legs) == 1 and not withsource:
         return legs[0].relation
-    return joined_legs(legs, columns, withsource)
+    return joined_legs(populated(compiler, legs), columns, withsource)
 
 
 def is_fuzzy(node: Operator) -> bool:
