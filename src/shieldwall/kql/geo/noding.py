@@ -113,7 +113,9 @@ def split(edges: Sequence[Edge], groups: Sequence[int] | None = None) -> tuple[l
         chains[second] += on_second
         touched.setdefault(first, []).append(second)
         touched.setdefault(second, []).append(first)
-        if (groups is None or groups[first] != groups[second]) and crossing(a, b, c, d) > 0:
+        if on_first or on_second or (groups is not None and groups[first] == groups[second]):
+            continue
+        if crossing(a, b, c, d) > 0:
             number = sites.number(intersection(a, b, c, d))
             chains[first].append(number)
             chains[second].append(number)

@@ -10,10 +10,11 @@ from typing import Any
 
 from shieldwall.kql.geo.noding import near_pairs
 from shieldwall.kql.geo.rings import Ring
-from shieldwall.kql.geo.sphere import Point, crossing, from_degrees, to_degrees
+from shieldwall.kql.geo.sphere import Point, crossing, distance2, from_degrees, to_degrees
 
 Position = tuple[float, float]
 """Longitude and latitude in degrees."""
+_DIAMETER2 = 4 - 1e-14
 
 
 @dataclass(eq=False, slots=True)
@@ -164,7 +165,7 @@ def region(value: Any) -> Region | None:
 
 
 def _opposite(a: Point, b: Point) -> bool:
-    return a[0] == -b[0] and a[1] == -b[1] and a[2] == -b[2]
+    return distance2(a, b) > _DIAMETER2
 
 
 def _distinct(points: list[Point]) -> bool:
