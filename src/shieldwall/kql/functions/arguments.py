@@ -1,4 +1,4 @@
-"""How functions that bind their own arguments get at them, and the type that several values have in common."""
+"""How functions that bind their own arguments get at them, and the type that values have in common."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def expect(call: Call, least: int, most: int | None = None) -> None:
 
 
 def common_type(values: Sequence[Value], *, dynamic: bool = False) -> str:
-    """The type that all values can be shown as, as ``iff`` and ``case`` choose it; empty if there is none.
+    """The type that all values can be shown as, as ``iff`` and ``case`` choose it.
 
-    Dynamics give way to other types unless ``dynamic``; values that have nothing in common become dynamic.
+    Dynamics give way to other types, unless ``dynamic``. Values that have nothing in common become dynamic.
     """
     kinds = {value.type for value in values}
     if not dynamic and len(kinds) > 1:
@@ -44,8 +44,7 @@ def common_type(values: Sequence[Value], *, dynamic: bool = False) -> str:
         for kind in others:
             first = wider(first, kind)
         return first
-    typed = {value.type for value in values if not value.is_null} - {"dynamic"}
-    return typed.pop() if len(typed) == 1 else "dynamic"
+    return "dynamic"
 
 
 def as_common(values: Sequence[Value], at: int) -> tuple[str, list[Value]]:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from shieldwall.kql import sql
 from shieldwall.kql.arithmetic import arithmetic
 from shieldwall.kql.errors import KqlError
-from shieldwall.kql.functions.arguments import as_common, bound, expect
+from shieldwall.kql.functions.arguments import as_common, bound, common_type, expect
 from shieldwall.kql.functions.registry import coded, text_constant
 from shieldwall.kql.operations import compare
 from shieldwall.kql.relation import INGESTED, Column, Relation, Select
 from shieldwall.kql.syntax import Call
 from shieldwall.kql.types import NUMERIC
-from shieldwall.kql.values import NO_COLUMNS, UNKNOWN, Value, constant, convert, made, to_dynamic
+from shieldwall.kql.values import NO_COLUMNS, UNKNOWN, Value, constant, convert, made
 
 if TYPE_CHECKING:
     from shieldwall.kql.expressions import Binder
@@ -83,9 +83,10 @@ def case(binder: Binder, call: Call, args: list[Value]) -> Value:
 def coalesce(binder: Binder, call: Call, args: list[Value]) -> Value:
     """The first value that is not null, or not empty if they are strings."""
     values = bound(binder, call, 2, 64)
-    if any(value.type == "dynamic" for value in values):
-        values = [to_dynamic(value) for value in values]
-    kind, values = as_common(values, call.at)
+    kind = common_type(values, dynamic=True)
+    if kind == "dynamic" and not any(value.type == "dynamic" for value in values):
+        raise KqlError("coalesce(): the arguments have no type in common.", call.at, "SEM0231")
+    values = [convert(value, kind, call.at) for value in values]
     if kind in ("string", "dynamic"):
         # Neither of them is ever NULL in SQL: their empty text stands for it.
         parts = ", ".join(f"nullIf({value.sql}, '')" for value in values[:-1])
