@@ -23,6 +23,8 @@ class _Unknown:
 UNKNOWN = _Unknown()
 """What ``constant`` is of a value that differs from row to row."""
 NO_COLUMNS: frozenset[Column] = frozenset()
+MAX_CHEAP = 400
+"""Characters of SQL that are not worth a column."""
 
 
 @dataclass(slots=True)
@@ -35,6 +37,8 @@ class Value:
     constant: Any = UNKNOWN
     name: str = ""
     """What a column made of it is called when nothing else says."""
+    refers: bool = False
+    """Whether it is what the name of a column stands for."""
     indexed: bool = False
     aggregate: bool = False
     window: bool = False
@@ -59,6 +63,12 @@ class Value:
     def is_column(self) -> bool:
         """Whether it is just a column."""
         return len(self.deps) == 1 and self.sql.endswith("`") and "(" not in self.sql.split("`")[0]
+
+    @property
+    def is_cheap(self) -> bool:
+        """Whether it may as well be written again as read from a column."""
+        read = self.json or self.reader or self.string
+        return self.is_constant or (bool(read) and len(self.sql) < MAX_CHEAP)
 
     def sortable(self) -> Value:
         """A dynamic as what it sorts by."""
@@ -224,7 +234,8 @@ def _constant_as(kind: str, have: str, held: Any) -> Any:
     if kind == "bool" and have != "timespan":
         return held != 0
     if kind == "timespan" and have != "bool":
-        return bounded("long", round(held * DAY) if have == "real" else held)
+        ticks = held * DAY if have == "real" else held
+        return bounded("long", round(ticks)) if math.isfinite(ticks) else None
     return UNKNOWN
 
 

@@ -46,7 +46,7 @@ def arg_extreme(binder: Binder, call: Call, _: list[Value]) -> Value:
     parts = [chosen(key, name)]
     # The older names put the name of the first before those of the others.
     before = f"{name}_" if "_" not in call.name else ""
-    for place, part in returned(binder, call.args, {key.name} if key.is_column else set()):
+    for place, part in returned(binder, call.args, {key.name} if key.refers else set()):
         unnamed = f"arg{place}" if before else f"{call.name[-3:]}_{name}_arg{place}"
         parts.append(chosen(part, before + (part.name or unnamed)))
     return several(parts)
@@ -64,7 +64,7 @@ def returned(binder: Binder, nodes: list[Expr], apart: set[str]) -> list[tuple[i
     ``*`` stands for all columns but those that are grouped by, are ``apart`` or are named before.
     """
     starred = any(isinstance(node, Star) for node in nodes)
-    taken = apart | {value.name for value in binder.grouped_by if value.is_column} if starred else set()
+    taken = apart | {value.name for value in binder.grouped_by if value.refers} if starred else set()
     found: list[tuple[int, Value]] = []
     for place, node in enumerate(nodes[1:], 1):
         if isinstance(node, Star):
@@ -72,9 +72,9 @@ def returned(binder: Binder, nodes: list[Expr], apart: set[str]) -> list[tuple[i
         else:
             named = [binder.bind(node.value if isinstance(node, Named) else node)]
         for value in named:
-            if value.is_column and value.name in taken:
+            if value.refers and value.name in taken:
                 continue
-            if value.is_column and starred:
+            if value.refers and starred:
                 taken.add(value.name)
             found.append((place, replace(value, name=node.names[0]) if isinstance(node, Named) else value))
     return found

@@ -55,14 +55,18 @@ def make_set(binder: Binder, call: Call, _: list[Value]) -> Value:
     """The distinct values in the order of their coming; of arrays, their members."""
     value, condition, size = _arguments(binder, call, conditional=call.name.endswith("_if"))
     if value.type == "dynamic":
-        # An array counts as its members; to know its members, others become arrays of one.
-        members = "if(startsWith(x, '['), JSONExtractArrayRaw(x), if(x = '', [], [x]))"
-        texts = f"arrayMap(x -> {members}, [{value.sql}])[1]"
-        collected = _call("groupArrayDistinctArray", texts, _conditions(value, condition, nulls=True))
+        conditions = _conditions(value, condition, nulls=True)
+        collected = _call("groupArrayDistinctArray", _members(value, "[]"), conditions)
         text = array_of(f"arraySlice({collected}, 1, {size})")
         return _named(call, "set", value, text, condition)
     found = _call("groupArrayDistinct", value.sql, _conditions(value, condition))
     return _named(call, "set", value, _array_text(value, found, size), condition)
+
+
+def _members(value: Value, null: str) -> str:
+    """SQL of the JSON texts of an array's members, or of the one that a value is by itself."""
+    members = f"if(startsWith(x, '['), JSONExtractArrayRaw(x), if(x = '', {null}, [x]))"
+    return f"arrayMap(x -> {members}, [{value.sql}])[1]"
 
 
 def _call(function: str, argument: str, conditions: Sequence[str], parameters: str = "") -> str:
@@ -83,24 +87,26 @@ def _array_text(value: Value, collected: str, size: int) -> str:
 
 @coded("make_list", "make_list_if", "makelist", "make_list_with_nulls", into=CODED_AGGREGATES)
 def make_list(binder: Binder, call: Call, _: list[Value]) -> Value:
-    """All values, in the order of the rows where these are sorted."""
+    """All values, in the order of the rows where these are sorted; of arrays, their members."""
     nulls = call.name == "make_list_with_nulls"
     value, condition, size = _arguments(binder, call, conditional=call.name.endswith("_if"))
-    conditions = _conditions(value, condition, nulls=nulls)
-    if value.type in ("string", "int", "long") and not nulls:
-        item, plain = value.sql, True
+    order = binder.row.order
+    plain = value.type in ("string", "int", "long") and not nulls
+    if value.type == "dynamic":
+        conditions = _conditions(value, condition, nulls=True)
+        found = _in_order(_members(value, "['null']" if nulls else "[]"), conditions, order)
+        found = f"arraySlice(arrayFlatten({found}), 1, {size})"
     else:
-        item, plain = to_json(value), False
-    found = _in_order(item, conditions, binder.row.order, size)
-    if binder.row.order:
-        found = f"arraySlice({found}, 1, {size})"
-    text = f"toJSONString({found})" if plain else array_of(found)
-    made_ = _named(call, "list", value, text, condition)
-    made_.deps = frozenset().union(made_.deps, *(key.deps for key in binder.row.order))
-    return made_
+        conditions = _conditions(value, condition, nulls=nulls)
+        found = _in_order(value.sql if plain else to_json(value), conditions, order, size)
+        if order:
+            found = f"arraySlice({found}, 1, {size})"
+    result = _named(call, "list", value, f"toJSONString({found})" if plain else array_of(found), condition)
+    result.deps = frozenset().union(result.deps, *(key.deps for key in order))
+    return result
 
 
-def _in_order(item: str, conditions: Sequence[str], order: Sequence[SortKey], size: int) -> str:
+def _in_order(item: str, conditions: Sequence[str], order: Sequence[SortKey], size: int = MOST) -> str:
     """SQL of the array of what rows give, sorted as they are."""
     if not order:
         return _call("groupArray", item, conditions, f"({size})")

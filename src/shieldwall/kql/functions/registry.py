@@ -56,8 +56,9 @@ CODED_AGGREGATES: dict[str, Coded] = {}
 LOCALS: dict[str, tuple[list[Signature], Callable[..., Any]]] = {}
 """Functions that only Python computes; it takes and gives values as a Frame holds them."""
 
-COLLECTED: dict[str, tuple[str, str]] = {}
-"""Aggregates that Python computes: which other collects what it needs, and the local function over that."""
+COLLECTED: dict[str, tuple[str, str, str]] = {}
+"""Aggregates that Python computes: which other one collects what it needs, the local function over that, and
+what the names of their columns begin with."""
 
 NAMED_AFTER_ARGUMENT: set[str] = set()
 """Functions whose result is named after their first argument when nothing else names it."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from shieldwall.kql.functions.arguments import expect
+from shieldwall.kql.functions.arguments import bound, expect
+from shieldwall.kql.functions.dynamics import array_of
 from shieldwall.kql.functions.registry import CODED_AGGREGATES, COLLECTED, LOCALS, Param, Signature, coded
 from shieldwall.kql.local import OverAggregates
 from shieldwall.kql.syntax import Call
-from shieldwall.kql.values import Value
+from shieldwall.kql.values import Value, made, to_dynamic
 
 if TYPE_CHECKING:
     from shieldwall.kql.expressions import Binder
@@ -60,10 +61,17 @@ def schema_of(values: Any) -> Any:
 
 
 LOCALS["$schema_of"] = ([Signature("$schema_of", (Param("dynamic"),), "dynamic", "-")], schema_of)
-COLLECTED["buildschema"] = ("make_list", "$schema_of")
+COLLECTED["buildschema"] = ("$values", "$schema_of", "schema")
 
 
 @coded("buildschema", into=CODED_AGGREGATES)
 def buildschema(binder: Binder, call: Call, _: list[Value]) -> Value:
     expect(call, 1)
     raise OverAggregates("buildschema() cannot be computed here.", call.at)
+
+
+@coded("$values", into=CODED_AGGREGATES)
+def values(binder: Binder, call: Call, _: list[Value]) -> Value:
+    """All values that are not null."""
+    value = to_dynamic(*bound(binder, call, 1))
+    return made("dynamic", array_of(f"groupArrayIf({value.sql}, {value.sql} != '')"), value)

@@ -126,7 +126,7 @@ def _behind(node: Any, collected: list[Expr], prefix: str) -> Any:
         return node
     if isinstance(node, Call) and is_aggregate(node.name):
         name = f"{prefix}{len(collected)}"
-        aggregate, then = COLLECTED.get(node.name, (node.name, ""))
+        aggregate, then, _ = COLLECTED.get(node.name, (node.name, "", ""))
         collected.append(Named(node.at, [name], Call(node.at, aggregate, node.args)))
         return Call(node.at, then, [Name(node.at, name)]) if then else Name(node.at, name)
     changed = {item.name: _behind(getattr(node, item.name), collected, prefix) for item in fields(node)}
@@ -136,11 +136,8 @@ def _behind(node: Any, collected: list[Expr], prefix: str) -> Any:
 def _name(node: Expr) -> str:
     """What a column that Python makes of one aggregate is called."""
     if isinstance(node, Call) and node.name in COLLECTED and node.args and isinstance(node.args[0], Name):
-        return f"{COLLECTED_PREFIXES.get(node.name, node.name)}_{node.args[0].name}"
+        return f"{COLLECTED[node.name][2]}_{node.args[0].name}"
     return ""
-
-
-COLLECTED_PREFIXES = {"buildschema": "schema"}
 
 
 @operator("summarize")

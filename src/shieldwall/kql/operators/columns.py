@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def column_of(value: Value, name: str) -> Column:
     """A column that holds a value; plain if it is just a column of the input."""
     plain = len(value.deps) == 1 and next(iter(value.deps)).name == value.name and value.is_column
-    return Column(name, value.type, value.sql, value.deps, plain, value.indexed)
+    return Column(name, value.type, value.sql, value.deps, plain, value.indexed, value)
 
 
 def named_values(binder: Binder, node: Expr) -> list[tuple[str, Value]]:
@@ -112,7 +112,7 @@ def extended(compiler: Compiler, relation: Relation, nodes: list[Expr], env: Env
     columns = list(select.columns)
     for name, value, node in values:
         if not isinstance(node, Named):
-            if value.is_column and value.name:
+            if value.refers and value.name:
                 continue
             name = names.give(name, node.at)
         column = column_of(value, name)
