@@ -96,5 +96,7 @@ def parse_command_line(binder: Binder, call: Call, _: list[Value]) -> Value:
     unit = f"if(endsWith(u, '\"'), {quote}, u)"
     units = f"extractAll(a, {sql.quote(_UNIT)})"
     argument = f"arrayStringConcat(arrayMap(u -> {unit}, {units}))"
-    others = f"arrayMap(a -> {argument}, extractAll({rest}, {sql.quote('(?s)' + _ARGUMENT)}))"
+    quoted = f"arrayMap(a -> {argument}, extractAll({rest}, {sql.quote('(?s)' + _ARGUMENT)}))"
+    plain = f"extractAll({rest}, '[^ \\t]+')"
+    others = f"if(position({rest}, '\"') = 0, {plain}, {quoted})"
     return strings(f"arrayConcat([{first}], {others})", text, null=f"{line} = ''")

@@ -14,34 +14,59 @@ from shieldwall.kql.values import Value, made
 if TYPE_CHECKING:
     from shieldwall.kql.expressions import Binder
 
-_SCHEME = r"^(?:([a-zA-Z][a-zA-Z0-9+.-]*):(?://)?)?"
-_AUTHORITY = r"^(?:[a-zA-Z][a-zA-Z0-9+.-]*:)?//"
-_USER = r"(?:([^/?#@:]*)(?::([^/?#@]*))?@)?"
-_HOST = r"(\[[^\]/?#]*\]|[^:/?#]*)(?::(\d*))?"
-_PATH = r"^(?:(?:[a-zA-Z][a-zA-Z0-9+.-]*:)?//[^/?#]*|[a-zA-Z][a-zA-Z0-9+.-]*:)?([^?#]*)"
-_PARTS = {
-    "Scheme": (_SCHEME, 1),
-    "Host": (_AUTHORITY + _USER + _HOST, 3),
-    "Port": (_AUTHORITY + _USER + _HOST, 4),
-    "Path": (_PATH, 1),
-    "Username": (_AUTHORITY + _USER + _HOST, 1),
-    "Password": (_AUTHORITY + _USER + _HOST, 2),
-}
+_SCHEME = sql.quote(r"^([a-zA-Z][a-zA-Z0-9+.-]*):")
+_AUTHORITY = sql.quote(r"^(?:[a-zA-Z][a-zA-Z0-9+.-]*:)?//([^/?#]*)")
+_PATH = sql.quote(r"^(?:(?:[a-zA-Z][a-zA-Z0-9+.-]*:)?//[^/?#]*|[a-zA-Z][a-zA-Z0-9+.-]*:)?([^?#]*)")
+_QUERY = sql.quote(r"^[^?#]*[?]([^#]*)")
+_IN_BRACKETS = sql.quote(r"^\[[^\]]*\]")
 
 
 @coded("parse_url", "parseurl")
 def parse_url(binder: Binder, call: Call, _: list[Value]) -> Value:
     """A bag of the parts of an absolute URL; those that it has not are empty."""
     text = coerce(bound(binder, call, 1)[0], "string", call, 0)
-
-    def part(pattern: str, group: int) -> Value:
-        return held_text(f"regexpExtract({text.sql}, {sql.quote(pattern)}, {group})", text)
-
-    members = {name: part(*found) for name, found in _PARTS.items()}
-    query = f"regexpExtract({text.sql}, {sql.quote(r'^[^?#]*[?]([^#]*)')}, 1)"
-    members["Query Parameters"] = made("dynamic", _parameters(query), text)
-    members["Fragment"] = part(r"^[^#]*#((?s:.*))", 1)
+    authority = f"regexpExtract({text.sql}, {_AUTHORITY}, 1)"
+    parts = {
+        "Scheme": f"regexpExtract({text.sql}, {_SCHEME}, 1)",
+        "Host": sql.once(authority, lambda found: sql.once(_behind_user(found), _host)),
+        "Port": sql.once(authority, lambda found: sql.once(_behind_user(found), _port)),
+        "Path": f"regexpExtract({text.sql}, {_PATH}, 1)",
+        "Username": sql.once(authority, lambda found: f"substringIndex({_user(found)}, ':', 1)"),
+        "Password": sql.once(authority, _password),
+    }
+    members = {name: held_text(part, text) for name, part in parts.items()}
+    members["Query Parameters"] = made(
+        "dynamic", _parameters(f"regexpExtract({text.sql}, {_QUERY}, 1)"), text
+    )
+    members["Fragment"] = held_text(
+        f"if(position({text.sql}, '#') = 0, '', substring({text.sql}, position({text.sql}, '#') + 1))", text
+    )
     return bag(members)
+
+
+def _behind_user(authority: str) -> str:
+    return f"substring({authority}, position({authority}, '@') + 1)"
+
+
+def _user(authority: str) -> str:
+    """SQL of the name and password in front of the host."""
+    return f"substring({authority}, 1, greatest(toInt64(position({authority}, '@')) - 1, 0))"
+
+
+def _password(authority: str) -> str:
+    user = _user(authority)
+    return f"if(position({user}, ':') = 0, '', substring({user}, position({user}, ':') + 1))"
+
+
+def _host(server: str) -> str:
+    """SQL of the host of ``host:port``; an address of IPv6 is in brackets."""
+    bare = f"substringIndex({server}, ':', 1)"
+    return f"if(startsWith({server}, '['), extract({server}, {_IN_BRACKETS}), {bare})"
+
+
+def _port(server: str) -> str:
+    rest = f"substring({server}, length({_host(server)}) + 1)"
+    return f"if(startsWith({rest}, ':'), substring({rest}, 2), '')"
 
 
 @coded("parse_urlquery", "parseurlquery")
