@@ -12,7 +12,7 @@ from shieldwall.kql.engine import Engine
 from shieldwall.kql.errors import KqlError
 from shieldwall.kql.expressions import Binder
 from shieldwall.kql.frame import Frame
-from shieldwall.kql.local import LocalCalls, map_rows, with_windows
+from shieldwall.kql.local import LocalCalls, fixed_rows, map_rows, with_windows
 from shieldwall.kql.operators import OPERATORS, SOURCES
 from shieldwall.kql.parser import parse
 from shieldwall.kql.plan import Plan, inner_plan, planned
@@ -283,7 +283,11 @@ class Compiler:
         if node.name == "totable" and node.args:
             return self.source(node.args[0], env)
         if node.name == "materialize" and node.args:
-            return self.share(self.source(node.args[0], env))
+            relation = self.source(node.args[0], env)
+            # What differs each time it is evaluated must be the same in all statements of the plan.
+            return self.share(
+                fixed_rows(self, relation) if self.mentions["new_guid"] + self.mentions["rand"] else relation
+            )
         if node.name in ("table", "view") and node.args:
             value = Binder(self, env).bind(node.args[0])
             name = value.constant if isinstance(value.constant, str) else ""

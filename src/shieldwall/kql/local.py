@@ -189,3 +189,14 @@ def whole(
     """As `local`, where each column may depend on every column of the inputs."""
     deps = frozenset(column for relation in inputs for column in relation.columns)
     return local(compiler, inputs, [Column(name, kind, deps=deps) for name, kind in columns], work)
+
+
+def fixed_rows(compiler: Compiler, relation: Relation) -> Local:
+    """The same rows, evaluated once for all statements of a plan."""
+
+    def work(frames: Sequence[Frame], wanted: Sequence[str]) -> list[list[Any]]:
+        places = frames[0].places()
+        return [[row[places[name]] for name in wanted] for row in frames[0].rows]
+
+    columns = [Column(column.name, column.type, deps=frozenset((column,))) for column in relation.columns]
+    return local(compiler, [relation], columns, work)
