@@ -129,12 +129,13 @@ def test_broken_bodies_are_refused_and_change_nothing(feed: Feed, encoding: str)
     pack = gzip.compress if encoding == "gzip" else zstandard.compress
     whole = pack(b'{"Table": "DeviceEvents"}\n' * 5000)
     bomb = pack(bytes(80 << 20))
-    cut, noise, big = feed.send(
+    cut, noise, big, nothing = feed.send(
         feed.batch(1, body=whole[: len(whole) // 2], encoding=encoding),
         feed.batch(2, body=b"no archive at all", encoding=encoding),
         feed.batch(3, body=bomb, encoding=encoding),
+        feed.batch(4, body=b"", encoding=encoding),
     )
-    assert refusal(cut) == refusal(noise) == (400, "InvalidRequestBody")
+    assert refusal(cut) == refusal(noise) == refusal(nothing) == (400, "InvalidRequestBody")
     assert refusal(big) == (413, "MaximumBatchSizeExceeded")
     assert feed.send(feed.batch(1, event()))[0] == BatchResult(1, False, ())
 

@@ -16,6 +16,8 @@ def unpack(body: bytes, encoding: str, most: int) -> bytes:
     kind = encoding.strip().lower() or "identity"
     if kind == "identity":
         return _within(body, most)
+    if not body:
+        raise bad_request(f"The {kind[:32]} body is cut off.", "InvalidRequestBody")
     if kind == "gzip":
         return _gunzip(body, most)
     if kind == "zstd":
