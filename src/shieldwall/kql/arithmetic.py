@@ -185,7 +185,8 @@ def _scaled(op: str, span: Value, factor: Value) -> Value:
     if isinstance(a, int) and isinstance(b, int | float) and (b or op == "*") and math.isfinite(b):
         if isinstance(b, int) and op == "*":
             return constant("timespan", wrapped(a * b))
-        return constant("timespan", wrapped(round(a * b if op == "*" else a / b)))
+        scaled = a * b if op == "*" else a / b
+        return constant("timespan", wrapped(round(scaled)) if math.isfinite(scaled) else None)
     if factor.type in ("int", "long"):
         text = (
             f"({span.sql} * {factor.sql})" if op == "*" else f"intDivOrZero({span.sql}, {_nonzero(factor)})"

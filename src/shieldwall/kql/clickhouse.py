@@ -16,6 +16,8 @@ SETTINGS: dict[str, Any] = {
     "output_format_json_quote_64bit_integers": 0,
     "output_format_json_quote_denormals": 1,
     "output_format_json_escape_forward_slashes": 0,
+    # A number in ORDER BY or GROUP BY is a constant there, not the place of a column.
+    "enable_positional_arguments": 0,
     "max_query_size": 64 << 20,
     "max_subquery_depth": 1000,
     "max_parser_depth": 5000,

@@ -245,7 +245,7 @@ def contains_any(op: str, of: Value, items: list[Value], at: int) -> Value:
             inner = term_condition(subject, Value("string", "x"), fold=True)
             texts_in = f"JSONExtract({item.sql}, 'Array(String)')"
             found = f"{each}(x -> {inner}, {texts_in})"
-            if op == "has_any":
+            if op == "has_any" and not subject.is_constant:
                 # One search for all texts goes first; few rows are left to be looked at term by term.
                 found = f"(multiSearchAnyCaseInsensitive({subject.sql}, {texts_in}) AND {found})"
             parts.append(found)
