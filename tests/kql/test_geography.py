@@ -20,8 +20,8 @@ def places(telemetry: TelemetryStore) -> Iterator[Schema]:
         client.command("CREATE DATABASE places")
         client.command(f"CREATE TABLE places.networks (prefix String, {COLUMNS}) ENGINE = Memory")
         client.command(
-            "INSERT INTO places.networks VALUES ('203.0.113.0/24', 'Utopia', 'North', 'Amaurot', -1.5, 2.25), "
-            "('2001:db8::/32', 'Laputa', '', '', 0, 0)"
+            "INSERT INTO places.networks VALUES "
+            "('203.0.113.0/24', 'Utopia', 'North', 'Amaurot', -1.5, 2.25), ('2001:db8::/32', 'Laputa', '', '', 0, 0)"
         )
         client.command(
             f"CREATE DICTIONARY places.geo (prefix String, {COLUMNS}) PRIMARY KEY prefix "
@@ -36,7 +36,8 @@ def test_places_of_addresses(kql: Run, places: Schema) -> None:
     query = """
         datatable(ip: string)["203.0.113.9", "2001:db8::1", "192.0.2.1", "nothing"]
         | extend place = geo_info_from_ip_address(ip)
-        | project ip, place, country = tostring(geo_info_from_ip_address(ip).country), latitude = toreal(place.latitude)
+        | extend country = tostring(geo_info_from_ip_address(ip).country), latitude = toreal(place.latitude)
+        | project ip, place, country, latitude
     """
     answer = kql(query, places)
     known = {"country": "Utopia", "state": "North", "city": "Amaurot", "latitude": -1.5, "longitude": 2.25}
