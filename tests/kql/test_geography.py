@@ -21,7 +21,8 @@ def places(telemetry: TelemetryStore) -> Iterator[Schema]:
         client.command(f"CREATE TABLE places.networks (prefix String, {COLUMNS}) ENGINE = Memory")
         client.command(
             "INSERT INTO places.networks VALUES "
-            "('203.0.113.0/24', 'Utopia', 'North', 'Amaurot', -1.5, 2.25), ('2001:db8::/32', 'Laputa', '', '', 0, 0)"
+            "('203.0.113.0/24', 'Utopia', 'North', 'Amaurot', -1.5, 2.25), "
+            "('2001:db8::/32', 'Laputa', '', '', 0, 0)"
         )
         client.command(
             f"CREATE DICTIONARY places.geo (prefix String, {COLUMNS}) PRIMARY KEY prefix "
