@@ -472,4 +472,6 @@ def is_cheap(relation: Relation) -> bool:
     """Whether reading it twice costs little: rows of a table, filtered."""
     while isinstance(relation, Select) and relation.open and relation.over is not None and not relation.order:
         relation = relation.over
-    return not isinstance(relation, Select) or relation.over is None
+    if isinstance(relation, Select):
+        return relation.over is None
+    return not isinstance(relation, Local)

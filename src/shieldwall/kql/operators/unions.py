@@ -66,7 +66,7 @@ def matching_tables(compiler: Compiler, pattern: str, env: Environment) -> Itera
     for name in compiler.schema.tables:
         if matches(pattern, name):
             yield name
-    for name in env.visible():
+    for name in reversed(env.visible()):
         bound = env.find(name)
         if (
             isinstance(bound, Binding)
