@@ -15,7 +15,7 @@ from shieldwall.kql.functions import registry
 from shieldwall.kql.functions.registry import AGGREGATES, CODED, CODED_AGGREGATES, LOCALS, SCALARS
 from shieldwall.kql.local import LocalCalls, LocalFunction
 from shieldwall.kql.operations import compare, contains_any, equal, negate, string_operation
-from shieldwall.kql.relation import Relation
+from shieldwall.kql.relation import Relation, is_closed
 from shieldwall.kql.scope import NO_ROW, Binding, Environment, Row, unknown
 from shieldwall.kql.syntax import (
     Between,
@@ -239,6 +239,8 @@ class Binder:
         return Value("dynamic", f"ifNull({text}, '[]')")
 
     def _in_relation(self, op: str, of: Value, relation: Relation, at: int) -> Value:
+        if not is_closed(relation):
+            raise KqlError("A table behind 'in' cannot use columns of the row; use a join.", at, "SEM0100")
         kind = relation.columns[0].type
         fold = op == "in~" and "string" in (of.type, kind)
         if of.type != kind or fold:

@@ -319,6 +319,25 @@ def is_hidden(name: str) -> bool:
     return name[:1] == "$" and name[1:2].isalpha() and name not in (SEARCHED, INGESTED)
 
 
+def is_closed(relation: Relation) -> bool:
+    """Whether it reads nothing but its inputs: no values of a row that it stands in."""
+    pending, seen = [relation], {relation}
+    while pending:
+        found = pending.pop()
+        inputs = [item for item in found.inputs() if item not in seen]
+        pending += inputs
+        seen.update(inputs)
+        if isinstance(found, Select | Join):
+            parts: list[Column | Condition | SortKey] = [*found.columns]
+            if isinstance(found, Select):
+                parts += [*found.where, *found.order, *found.keys, *found.arrays]
+            owned = {column for item in found.inputs() for column in item.columns}
+            owned |= {column for item in found.inputs() if isinstance(item, Select) for column in item.hidden}
+            if not all(part.deps <= owned for part in parts):
+                return False
+    return True
+
+
 def passed(column: Column, alias: str = "q", name: str = "") -> Column:
     """The same column, one SELECT further out."""
     return Column(

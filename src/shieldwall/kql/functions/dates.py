@@ -39,8 +39,7 @@ getmonth(datetime) -> int | toInt32(toMonth({0}))
 getyear(datetime) -> int | toInt32(toYear({0}))
 dayofweek(datetime) -> timespan | toInt64(toDayOfWeek({0}) % 7 * 864000000000)
 week_of_year(datetime) -> int | toInt32(toISOWeek({0}))
-weekofyear(datetime) -> int | toInt32(intDiv(toDayOfYear({0}) - 1
-    + positiveModulo(toDayOfWeek({0}) - toDayOfYear({0}) + 1, 7), 7) + 1)
+weekofyear(datetime) -> int | toInt32(toISOWeek({0} + toIntervalDay(1)))
 """)
 
 

@@ -11,7 +11,7 @@ from shieldwall.kql.errors import KqlError
 from shieldwall.kql.functions.arguments import as_common, bound, common_type, expect
 from shieldwall.kql.functions.registry import coded, text_constant
 from shieldwall.kql.operations import compare
-from shieldwall.kql.relation import INGESTED, Column, Relation, Select
+from shieldwall.kql.relation import INGESTED, Column, Relation, Select, is_closed
 from shieldwall.kql.syntax import Call
 from shieldwall.kql.types import NUMERIC
 from shieldwall.kql.values import NO_COLUMNS, UNKNOWN, Value, constant, convert, made
@@ -130,14 +130,18 @@ def toscalar(binder: Binder, call: Call, args: list[Value]) -> Value:
     node = call.args[0]
     relation = binder.relation(node)
     if relation is None:
-        return replace(binder.bind(node), name="")
-    return first_value(binder, relation)
+        value = replace(binder.bind(node), name="")
+        # What is random is the same in all rows.
+        return replace(value, sql=f"(SELECT {value.sql})", window=False) if value.window else value
+    return first_value(binder, relation, call.at)
 
 
-def first_value(binder: Binder, relation: Relation) -> Value:
+def first_value(binder: Binder, relation: Relation, at: int) -> Value:
     """The first value of the first row of a relation, or null if it has no rows."""
     from shieldwall.kql.operators.rows import limited
 
+    if not is_closed(relation):
+        raise KqlError("toscalar() cannot use columns of the row it stands in; use a join.", at, "SEM0100")
     column = relation.columns[0]
     text = binder.compiler.subquery(limited(relation, 1), lambda shown: shown, ordered=True)
     if column.type in ("string", "dynamic"):
