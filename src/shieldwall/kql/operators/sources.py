@@ -79,11 +79,14 @@ def print_(compiler: Compiler, node: Operator, env: Environment) -> Relation:
     """One row of values, named ``print_0`` and so on where nothing else names them."""
 
     def work(binder: Binder) -> list[tuple[str, Value, bool]]:
-        return [
-            (name, value, isinstance(item, Named))
-            for item in node.parts["items"]
-            for name, value in named_values(binder, item)
-        ]
+        found: list[tuple[str, Value, bool]] = []
+        for item in node.parts["items"]:
+            values = named_values(binder, item)
+            if isinstance(item, Named):
+                # Of several parts only those that are named.
+                values = values[: len(item.names)]
+            found += [(name, value, isinstance(item, Named)) for name, value in values]
+        return found
 
     select, values = compiler.bind_into(Select([], None), env, work)
     names = Names({name for name, _, explicit in values if explicit})
