@@ -76,8 +76,8 @@ def listed(binder: Binder, nodes: list[Expr]) -> list[Column]:
     names = Names(taken, binder.compiler.unnamed)
     given: set[str] = set()
     for node in nodes:
-        for name, value in named_values(binder, node):
-            if isinstance(node, Named):
+        for place, (name, value) in enumerate(named_values(binder, node)):
+            if isinstance(node, Named) and place < len(node.names):
                 if name in given:
                     raise KqlError(f"A column named '{name}' is there already.", node.at, "SEM0021")
                 given.add(name)
@@ -98,23 +98,24 @@ def project(compiler: Compiler, relation: Relation, node: Operator, env: Environ
 def extended(compiler: Compiler, relation: Relation, nodes: list[Expr], env: Environment) -> Select:
     """The relation with more columns, or others of the same name at the same place."""
 
-    def work(binder: Binder) -> tuple[list[tuple[str, Value, Expr]], bool]:
-        found: list[tuple[str, Value, Expr]] = []
+    def work(binder: Binder) -> tuple[list[tuple[str, Value, int, bool]], bool]:
+        found: list[tuple[str, Value, int, bool]] = []
         window = False
         for node in nodes:
-            for name, value in named_values(binder, node):
-                found.append((name, value, node))
+            declared = len(node.names) if isinstance(node, Named) else 0
+            for place, (name, value) in enumerate(named_values(binder, node)):
+                found.append((name, value, node.at, place < declared))
                 window = window or value.window
         return found, window
 
     select, (values, window) = compiler.bind_into(relation, env, work)
     names = Names({column.name for column in select.columns}, compiler.unnamed)
     columns = list(select.columns)
-    for name, value, node in values:
-        if not isinstance(node, Named):
+    for name, value, at, declared in values:
+        if not declared:
             if value.refers and value.name:
                 continue
-            name = names.give(name, node.at)
+            name = names.give(name, at)
         column = column_of(value, name)
         place = next((number for number, other in enumerate(columns) if other.name == name), None)
         if place is None:

@@ -36,6 +36,7 @@ MOST = 2_147_483_647
 """Rows for one row, unless the query says less."""
 MOST_LEGACY = 128
 """The same for mvexpand, as mv-expand was called first."""
+_NAMES = "'\"NaN\"', '\"Infinity\"', '\"-Infinity\"'"
 MEMBER, INDEX, VALUE = "$member", "$index", "$expanded"
 
 
@@ -143,7 +144,10 @@ def _expanded(of: Expansion, below: Relation, node: Operator, part: str = "") ->
 def _cast(value: Value, kind: str, at: int) -> Value:
     """A member as a type that it must have in JSON already: text is not read as a number."""
     if kind in (*NUMERIC, "bool"):
-        value = Value("dynamic", f"if(startsWith({value.sql}, '\"'), '', {value.sql})", value.deps)
+        # Only the reals that JSON has no numbers for are held as text.
+        named = f" AND {value.sql} NOT IN ({_NAMES})" if kind == "real" else ""
+        text = f"if(startsWith({value.sql}, '\"'){named}, '', {value.sql})"
+        value = Value("dynamic", text, value.deps)
     return convert(value, kind, at)
 
 
