@@ -318,7 +318,11 @@ class Compiler:
             for statement in function.body:
                 if isinstance(statement, Let):
                     env = Environment(env, {statement.name: Binding(statement.value, env)})
-                elif isinstance(statement, Pipeline) and not statement.operators:
+                elif (
+                    isinstance(statement, Pipeline)
+                    and not statement.operators
+                    and not isinstance(statement.source, Operator)
+                ):
                     inner = Binder(self, env, NO_ROW, local=binder.local)
                     value = inner.bind(statement.source)  # type: ignore[arg-type]
             if value is None:

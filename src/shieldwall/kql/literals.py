@@ -208,6 +208,8 @@ def _json(parser: Parser) -> Any:
     if not isinstance(found, Literal):
         raise KqlSyntaxError("A dynamic literal holds only literals.", token.start)
     value = json_value(found)
+    if negative and not isinstance(value, int | float):
+        raise KqlSyntaxError("Only a number has a sign.", token.start)
     return -value if negative and negative.text == "-" else value
 
 

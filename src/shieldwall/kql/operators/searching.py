@@ -18,6 +18,7 @@ from shieldwall.kql.operators.unions import (
     common,
     joined_legs,
     legs_of,
+    named_source,
     populated,
     table_below,
     unified,
@@ -134,7 +135,7 @@ def find(compiler: Compiler, node: Operator, env: Environment) -> Relation:
     every = by_name(relations)
     named = [item for item in every if item.name in names]
     columns = _find_columns(node, relations, every, names)
-    withsource = node.parts.get("withsource", "source_")
+    withsource = named_source(node, "source_")
     found: list[Leg] = []
     shown = {item.source for item in columns}
     pack = node.parts["pack"] or (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from shieldwall.kql import sql
 from shieldwall.kql.errors import KqlError, UnknownSourceError
 from shieldwall.kql.operators.registry import operator, source
-from shieldwall.kql.relation import Column, Relation, Select, Table, Union, over
+from shieldwall.kql.relation import Column, Relation, Select, Table, Union, is_hidden, over
 from shieldwall.kql.scope import Binding, Environment, matches
 from shieldwall.kql.syntax import Call, Function, Literal, Name, Operator, Pipeline, Star
 from shieldwall.kql.types import NUMERIC, wider
@@ -226,12 +226,20 @@ def union_of(compiler: Compiler, node: Operator, legs: list[Leg]) -> Relation:
         raise KqlError(f"'{kind}' is not a kind of union.", node.at)
     relations = [leg.relation for leg in legs]
     columns = common(relations) if kind == "inner" else unified(relations)
-    withsource = node.parts.get("withsource", "")
+    withsource = named_source(node, "")
     if withsource and any(item.name == withsource for item in columns):
         columns = [item for item in columns if item.name != withsource]
     if len(legs) == 1 and not withsource:
         return legs[0].relation
     return joined_legs(populated(compiler, legs), columns, withsource)
+
+
+def named_source(node: Operator, default: str) -> str:
+    """The name of the column that says where a row comes from."""
+    name = node.parts.get("withsource", default)
+    if not isinstance(name, str) or is_hidden(name):
+        raise KqlError("withsource takes the name of a column.", node.at)
+    return name
 
 
 def is_fuzzy(node: Operator) -> bool:

@@ -21,7 +21,7 @@ def rolling_percentile(use: Use) -> Relation:
     value, index = use.column("ValueColumn"), use.column("IndexColumn")
     percentile = use.typed("Percentile", ["int", "long", "real"])[1]
     bins = use.typed("BinsPerWindow", ["int", "long"])[1]
-    size = use.typed("BinSize")[1]
+    size = use.typed("BinSize", ["int", "long", "real", "timespan"])[1]
     if not 0 <= percentile <= 100 or bins < 1 or not size or size <= 0:
         raise use.error("the percentile lies between 0 and 100, and the size and number of bins above 0.")
     dimensions = use.dimensions()

@@ -54,6 +54,8 @@ class Timeline:
         self.word = self.step if kind == "string" else ""
         if self.word and (self.word not in _WORDS or self.column.type != "datetime"):
             raise use.error(f"'{self.word}' is no period; week, month and year are.")
+        if not self.word and kind not in ("int", "long", "real", "decimal", "timespan"):
+            raise use.error(f"{step} must be a number or a timespan.")
         if not self.word and not (self.step and self.step > 0):
             raise use.error(f"{step} must be greater than zero.")
         self._step = use.args[step]
