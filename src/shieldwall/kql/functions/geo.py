@@ -24,11 +24,11 @@ geo_angle(real, real, real, real, real, real) -> real | points.angle
 geo_azimuth(real, real, real, real) -> real | points.azimuth
 geo_distance_2points(real, real, real, real, bool = 0) -> real | points.distance_between
 geo_point_buffer(real, real, real, real = 10.0) -> dynamic | points.buffer
-geo_point_in_circle(real, real, real, real, real, bool = 0) -> bool | points.in_circle
+geo_point_in_circle(real, real, real, real, real) -> bool | points.in_circle
 geo_point_in_polygon(real, real, dynamic) -> bool | points.in_polygon
 
-geo_closest_point_on_line(real, real, dynamic, bool = 0) -> dynamic | line_functions.closest_on_line
-geo_distance_point_to_line(real, real, dynamic, bool = 0) -> real | line_functions.distance_to_line
+geo_closest_point_on_line(real, real, dynamic) -> dynamic | line_functions.closest_on_line
+geo_distance_point_to_line(real, real, dynamic) -> real | line_functions.distance_to_line
 geo_intersection_2lines(dynamic, dynamic) -> dynamic | line_functions.intersection
 geo_intersection_line_with_polygon(dynamic, dynamic) -> dynamic | line_functions.intersection_with_polygon
 geo_intersects_2lines(dynamic, dynamic) -> bool | line_functions.intersects
@@ -36,22 +36,22 @@ geo_intersects_line_with_polygon(dynamic, dynamic) -> bool | line_functions.inte
 geo_line_buffer(dynamic, real, real = 10.0) -> dynamic | line_functions.buffer
 geo_line_centroid(dynamic) -> dynamic | line_functions.centroid
 geo_line_densify(dynamic, real = 10.0, bool = 0) -> dynamic | line_functions.densify
-geo_line_interpolate_point(dynamic, real, bool = 0) -> dynamic | line_functions.interpolate
-geo_line_length(dynamic, bool = 0) -> real | line_functions.length
+geo_line_interpolate_point(dynamic, real) -> dynamic | line_functions.interpolate
+geo_line_length(dynamic) -> real | line_functions.length
 geo_line_locate_point(dynamic, real, real, bool = 0) -> real | line_functions.locate
 geo_line_simplify(dynamic, real = 10.0) -> dynamic | line_functions.simplified
 geo_line_to_s2cells(dynamic, long = 11, real = 0.0) -> dynamic | line_functions.to_s2cells
 geo_union_lines_array(dynamic) -> dynamic | line_functions.union
 
-geo_closest_point_on_polygon(real, real, dynamic, bool = 0) -> dynamic | polygon_functions.closest_on_polygon
-geo_distance_point_to_polygon(real, real, dynamic, bool = 0) -> real | polygon_functions.distance_to_polygon
+geo_closest_point_on_polygon(real, real, dynamic) -> dynamic | polygon_functions.closest_on_polygon
+geo_distance_point_to_polygon(real, real, dynamic) -> real | polygon_functions.distance_to_polygon
 geo_intersection_2polygons(dynamic, dynamic) -> dynamic | polygon_functions.intersection
 geo_intersects_2polygons(dynamic, dynamic) -> bool | polygon_functions.intersects
-geo_polygon_area(dynamic, bool = 0) -> real | polygon_functions.area
+geo_polygon_area(dynamic) -> real | polygon_functions.area
 geo_polygon_buffer(dynamic, real, real = 10.0) -> dynamic | polygon_functions.buffer
 geo_polygon_centroid(dynamic) -> dynamic | polygon_functions.centroid
 geo_polygon_densify(dynamic, real = 10.0, bool = 0) -> dynamic | polygon_functions.densify
-geo_polygon_perimeter(dynamic, bool = 0) -> real | polygon_functions.perimeter
+geo_polygon_perimeter(dynamic) -> real | polygon_functions.perimeter
 geo_polygon_simplify(dynamic, real = 10.0) -> dynamic | polygon_functions.simplified
 geo_polygon_to_h3cells(dynamic, long = 6, real = 0.0) -> dynamic | polygon_functions.to_h3cells
 geo_polygon_to_s2cells(dynamic, long = 11, real = 0.0) -> dynamic | polygon_functions.to_s2cells
@@ -148,9 +148,9 @@ def geo_distance_2points(binder: Binder, call: Call, _: list[Value]) -> Value:
 @coded("geo_point_in_circle")
 def geo_point_in_circle(binder: Binder, call: Call, _: list[Value]) -> Value:
     """Whether a point is within metres of another one."""
-    args = bound(binder, call, 5, 6)
-    values = _reals(call, args[:5])
-    if values is None or len(args) > 5:
+    args = bound(binder, call, 5)
+    values = _reals(call, args)
+    if values is None:
         return _in_python(binder, call, args)
     body = f"if({_BOTH} AND {{e}} > 0, {_HAVERSINE} <= {{e}}, NULL)"
     return made("bool", _written(values, body, "Nullable(Bool)"), *values)

@@ -49,16 +49,17 @@ class Pen:
         points = [on_ray(centre, on_ray(first, turned, at), self.radius) for at in (*steps, span)]
         return Ring([centre, *points])
 
-    def band(self, a: Point, b: Point) -> Ring:
-        """What lies beside an edge, on both sides."""
+    def band(self, a: Point, b: Point, *, both: bool) -> Ring:
+        """What lies beside an edge, on both sides or only on the right."""
         left = unit(normal(a, b))
         ahead = unit(cross(left, a))
         length = angle(a, b)
         places = [step * self.edge_step for step in range(ceil(length / self.edge_step - 1e-9))]
         middles = [*(on_ray(a, ahead, at) if at else a for at in places), b]
         right_side = [on_ray(point, scale(left, -1.0), self.radius) for point in middles]
-        left_side = [on_ray(point, left, self.radius) for point in reversed(middles)]
-        return Ring([*right_side, *left_side])
+        if not both:
+            return Ring([*right_side, b, a])
+        return Ring([*right_side, *(on_ray(point, left, self.radius) for point in reversed(middles))])
 
 
 def _greatest_span(radius: float, error: float) -> float:
@@ -97,11 +98,13 @@ def around_polygon(polygon: Polygon, radius: float, error: float) -> Polygon:
 
 
 def _drawn(pen: Pen, edges: list[Edge], *, closed: bool) -> list[Ring]:
-    """Bands along edges, and the slices that are missing where they turn."""
-    found = [pen.band(*edge) for edge in edges]
+    """Bands along edges and the slices missing where they turn; on the right only if they are closed."""
+    found = [pen.band(*edge, both=not closed) for edge in edges]
     for before, after in pairwise([*edges, edges[0]] if closed else edges):
         if sign(*before, after[1]) > 0:
             first, last = _right(before), _right(after)
+        elif closed:
+            continue
         else:
             first, last = _left(after), _left(before)
         span = angle(first, last)

@@ -72,8 +72,8 @@ def _least(edges: Sequence[Edge], level: int, radius: float) -> float:
     """Fewer cells than this cannot cover the edges with the radius."""
     longest = max((angle(a, b) for a, b in edges), default=0.0)
     return max(
-        longest * 2**level / _LONGEST_DIAGONAL,
-        2 * pi * (1 - cos(min(radius, pi))) * 4**level / _LARGEST_CELL,
+        longest * (1 << level) / _LONGEST_DIAGONAL,
+        2 * pi * (1 - cos(min(radius, pi))) * (1 << 2 * level) / _LARGEST_CELL,
     )
 
 

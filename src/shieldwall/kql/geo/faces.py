@@ -7,6 +7,7 @@ from functools import cmp_to_key
 from itertools import pairwise
 
 from shieldwall.kql.geo.noding import Edge, split
+from shieldwall.kql.geo.sectors import Sectors
 from shieldwall.kql.geo.sphere import ORIGIN, Point, crosses, ordered, ortho, sign
 
 Pair = tuple[int, int]
@@ -46,6 +47,7 @@ class Faces:
         for number, around in enumerate(self.neighbours):
             if len(around) > 2:
                 self._sort(number, around)
+        self._sectors: Sectors | None = None
         self.left: dict[Pair, Windings] = {}
         """The windings around the face on the left of a piece."""
         for number, around in enumerate(self.neighbours):
@@ -99,16 +101,15 @@ class Faces:
 
     def _around(self, point: Point) -> Windings:
         """Windings around a place just beside a point, in its own direction."""
+        if self._sectors is None:
+            points = self.points
+            bounding = [(points[u], points[v], net) for (u, v), net in self.net.items() if u < v and any(net)]
+            self._sectors = Sectors(bounding)
         found = list(self.origin)
-        points = self.points
-        for (u, v), net in self.net.items():
-            if u < v and any(net):
-                c, d = points[u], points[v]
-                if crosses(ORIGIN, point, c, d):
-                    if point in (c, d):
-                        step = 1 if point == d else -1
-                    else:
-                        step = -1 if sign(c, d, ORIGIN) > 0 else 1
-                    for region, count in enumerate(net):
-                        found[region] += step * count
+        for c, d, net in self._sectors.near(point):
+            if crosses(ORIGIN, point, c, d):
+                inwards = point == d if point in (c, d) else sign(c, d, ORIGIN) < 0
+                step = 1 if inwards else -1
+                for region, count in enumerate(net):
+                    found[region] += step * count
         return tuple(found)

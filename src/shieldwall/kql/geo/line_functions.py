@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 from shieldwall.kql.geo import buffers, measures, overlay, parsed, simplify, spheroid
@@ -20,7 +19,7 @@ from shieldwall.kql.geo.shapes import (
     polygon_json,
     valid,
 )
-from shieldwall.kql.geo.sphere import EARTH_RADIUS, from_degrees, to_degrees
+from shieldwall.kql.geo.sphere import EARTH_RADIUS, Point, angle, from_degrees, to_degrees
 
 Json = dict[str, Any] | None
 MAX_SIMPLIFIED = EARTH_RADIUS * simplify.MAX_TOLERANCE
@@ -33,34 +32,23 @@ def _single(value: Any) -> Lines | None:
     return line if line is not None and len(line.parts) == 1 else None
 
 
-def distance_to_line(
-    lng: float | None, lat: float | None, value: Any, use_spheroid: bool | None = False
-) -> float | None:
+def distance_to_line(lng: float | None, lat: float | None, value: Any) -> float | None:
     place, line = valid(lng, lat), parsed.lines(value)
     if place is None or line is None:
         return None
-    point = from_degrees(*place)
-    if use_spheroid:
-        return spheroid.distance(place, to_degrees(measures.nearest_on(line.edges(), point)))
-    return measures.nearest_edge(line.edges(), point)[1] * EARTH_RADIUS
+    return measures.nearest_edge(line.edges(), from_degrees(*place))[1] * EARTH_RADIUS
 
 
-def closest_on_line(lng: float | None, lat: float | None, value: Any, _: bool | None = False) -> Json:
+def closest_on_line(lng: float | None, lat: float | None, value: Any) -> Json:
     place, line = valid(lng, lat), parsed.lines(value)
     if place is None or line is None:
         return None
     return point_json(measures.nearest_on(line.edges(), from_degrees(*place)))
 
 
-def length(value: Any, use_spheroid: bool | None = False) -> float | None:
+def length(value: Any) -> float | None:
     line = parsed.lines(value)
-    if line is None:
-        return None
-    parts = measures.separate_parts(line)
-    if use_spheroid:
-        places = [[to_degrees(point) for point in part] for part in parts]
-        return sum(spheroid.distance(a, b) for part in places for a, b in pairwise(part))
-    return measures.length(parts) * EARTH_RADIUS
+    return measures.length(measures.separate_parts(line)) * EARTH_RADIUS if line else None
 
 
 def centroid(value: Any) -> Json:
@@ -69,18 +57,25 @@ def centroid(value: Any) -> Json:
     return point_json(centre) if centre else None
 
 
-def interpolate(value: Any, share: float | None, _: bool | None = False) -> Json:
+def interpolate(value: Any, share: float | None) -> Json:
     line = _single(value)
     if line is None or share is None or not 0 <= share <= 1:
         return None
     return point_json(measures.along(line.parts[0], share))
 
 
-def locate(value: Any, lng: float | None, lat: float | None, _: bool | None = False) -> float | None:
+def locate(
+    value: Any, lng: float | None, lat: float | None, use_spheroid: bool | None = False
+) -> float | None:
     line, place = _single(value), valid(lng, lat)
     if line is None or place is None:
         return None
-    return measures.share_of(line.parts[0], from_degrees(*place))
+    apart = _on_spheroid if use_spheroid else angle
+    return measures.share_of(line.parts[0], from_degrees(*place), apart)
+
+
+def _on_spheroid(a: Point, b: Point) -> float:
+    return spheroid.distance(to_degrees(a), to_degrees(b))
 
 
 def densify(value: Any, tolerance: float | None = 10.0, preserve_crossing: bool | None = False) -> Json:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from math import pi
 
@@ -96,13 +96,16 @@ def along(part: Sequence[Point], share: float) -> Point:
     return part[-1]
 
 
-def share_of(part: Sequence[Point], point: Point) -> float:
-    """The share of a line's length at which the point lies that is nearest to another one."""
+def share_of(part: Sequence[Point], point: Point, apart: Callable[[Point, Point], float] = angle) -> float:
+    """The share of a line's length at which the point lies that is nearest to another one.
+
+    ``apart`` is the distance of two points of an edge.
+    """
     edges = list(pairwise(part))
     number = min(range(len(edges)), key=lambda place: distance2_to_edge(point, *edges[place]))
     a, b = edges[number]
-    before = sum(angle(*edge) for edge in edges[:number])
-    return min(1.0, (before + angle(a, nearest(point, a, b))) / length([part]))
+    before = sum(apart(*edge) for edge in edges[:number])
+    return min(1.0, (before + apart(a, nearest(point, a, b))) / sum(apart(*edge) for edge in edges))
 
 
 def turn(first: Point, middle: Point, last: Point) -> float | None:

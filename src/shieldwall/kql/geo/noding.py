@@ -12,7 +12,7 @@ from shieldwall.kql.geo.sphere import Point, crossing, distance2, distance2_to_e
 Edge = tuple[Point, Point]
 MERGED = 1.8e-15
 """Points that lie nearer together, in radians, are one; so it is with a point near an edge."""
-MAX_EDGES = 60_000
+MAX_EDGES = 200_000
 _MERGED2 = MERGED * MERGED
 _ON_EDGE2 = 4 * _MERGED2
 _GRID = 1 / (2 * MERGED)

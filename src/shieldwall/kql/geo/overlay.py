@@ -57,22 +57,21 @@ def intersected(first: Polygon, second: Polygon) -> Common:
     ids = _numbered(faces)
     touching: dict[Pair, int] = {}
     kept: set[int] = set()
-    touched: list[int] = []
     for (u, v), number in ids.items():
         sides = faces.left[u, v], faces.left[v, u]
-        both = any(side[0] > 0 and side[1] > 0 for side in sides)
-        if both:
+        if any(side[0] > 0 and side[1] > 0 for side in sides):
             kept.update((u, v))
         elif all(any(side[region] > 0 for side in sides) for region in (0, 1)):
             if (v, u) not in touching:
                 touching[u, v] = number
             kept.update((u, v))
-    for point, around in enumerate(faces.neighbours):
-        if point not in kept and all(
-            any(faces.left[point, v][region] > 0 for v in around) for region in (0, 1) if around
-        ):
-            touched.append(point)
-    return _common(faces, touched if any(faces.neighbours) else [], touching, polygon)
+    touched = [
+        point
+        for point, around in enumerate(faces.neighbours)
+        if point not in kept
+        and all(any(faces.left[point, v][region] > 0 for v in around) for region in (0, 1))
+    ]
+    return _common(faces, touched, touching, polygon)
 
 
 def line_in_polygon(line: Lines, polygon: Polygon) -> Common:

@@ -47,9 +47,8 @@ def in_circle(
     centre_lng: float | None,
     centre_lat: float | None,
     radius: float | None,
-    use_spheroid: bool | None = False,
 ) -> bool | None:
-    away = distance_between(lng, lat, centre_lng, centre_lat, use_spheroid)
+    away = distance_between(lng, lat, centre_lng, centre_lat)
     if away is None or radius is None or not radius > 0:
         return None
     return away <= radius

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shieldwall.kql.geo import buffers, hexagons, measures, overlay, parsed, simplify, spheroid
+from shieldwall.kql.geo import buffers, hexagons, measures, overlay, parsed, simplify
 from shieldwall.kql.geo.cells import MAX_LEVEL, token
 from shieldwall.kql.geo.covering import covering
 from shieldwall.kql.geo.densify import densified
@@ -15,7 +15,6 @@ from shieldwall.kql.geo.line_functions import (
     is_empty,
 )
 from shieldwall.kql.geo.points import pen
-from shieldwall.kql.geo.rings import Ring
 from shieldwall.kql.geo.shapes import (
     Polygon,
     Region,
@@ -26,29 +25,19 @@ from shieldwall.kql.geo.shapes import (
     ring_positions,
     valid,
 )
-from shieldwall.kql.geo.sphere import EARTH_RADIUS, between, from_degrees, to_degrees
+from shieldwall.kql.geo.sphere import EARTH_RADIUS, from_degrees
 
 Json = dict[str, Any] | None
-_AREA_STEP = 1000.0
-"""How near, in metres, edges on the spheroid are followed when their area is summed."""
 
 
-def distance_to_polygon(
-    lng: float | None, lat: float | None, value: Any, use_spheroid: bool | None = False
-) -> float | None:
+def distance_to_polygon(lng: float | None, lat: float | None, value: Any) -> float | None:
     place, region = valid(lng, lat), parsed.region(value)
     if place is None or region is None:
         return None
-    point = from_degrees(*place)
-    if use_spheroid:
-        if region.contains(point):
-            return 0.0
-        nearest = measures.nearest_on(measures.region_edges(region), point)
-        return spheroid.distance(place, to_degrees(nearest))
-    return measures.distance_to_region(region, point) * EARTH_RADIUS
+    return measures.distance_to_region(region, from_degrees(*place)) * EARTH_RADIUS
 
 
-def closest_on_polygon(lng: float | None, lat: float | None, value: Any, _: bool | None = False) -> Json:
+def closest_on_polygon(lng: float | None, lat: float | None, value: Any) -> Json:
     place, region = valid(lng, lat), parsed.region(value)
     if place is None or region is None:
         return None
@@ -58,36 +47,14 @@ def closest_on_polygon(lng: float | None, lat: float | None, value: Any, _: bool
     return point_json(measures.nearest_on(measures.region_edges(region), point))
 
 
-def area(value: Any, use_spheroid: bool | None = False) -> float | None:
+def area(value: Any) -> float | None:
     region = parsed.region(value)
-    if region is None:
-        return None
-    polygon = region.united()
-    if use_spheroid:
-        return measures.area(_same_area(polygon)) * spheroid.AREA_RADIUS**2
-    return measures.area(polygon) * EARTH_RADIUS**2
+    return measures.area(region.united()) * EARTH_RADIUS**2 if region else None
 
 
-def _same_area(polygon: Polygon) -> Polygon:
-    """The polygon on a sphere where areas are as on the spheroid; its edges follow the old ones."""
-    rings: list[Ring] = []
-    for ring in polygon.rings:
-        points = []
-        for a, b in ring.edges():
-            steps = min(1000, int(measures.length([[a, b]]) * EARTH_RADIUS / _AREA_STEP) + 1)
-            points += [between(a, b, step / steps) for step in range(steps)]
-        rings.append(Ring([from_degrees(*spheroid.same_area(to_degrees(point))) for point in points]))
-    return Polygon(rings, polygon.depths)
-
-
-def perimeter(value: Any, use_spheroid: bool | None = False) -> float | None:
+def perimeter(value: Any) -> float | None:
     region = parsed.region(value)
-    if region is None:
-        return None
-    polygon = region.united()
-    if use_spheroid:
-        return sum(spheroid.distance(to_degrees(a), to_degrees(b)) for a, b in polygon.edges())
-    return measures.perimeter(polygon) * EARTH_RADIUS
+    return measures.perimeter(region.united()) * EARTH_RADIUS if region else None
 
 
 def centroid(value: Any) -> Json:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from math import atan, pi, sin, sqrt, tan
 
+from shieldwall.kql.geo.sectors import Sectors
 from shieldwall.kql.geo.sphere import (
     ORIGIN,
     Point,
@@ -24,6 +25,11 @@ from shieldwall.kql.geo.sphere import (
 )
 
 _LONGEST = pi - 1e-5
+_HALF = 1e-3
+"""The cosine of the radius of the largest caps that serve as bounds."""
+_LARGE = 24
+"""Points of rings that are worth an index of their edges."""
+_MARGIN = 1e-14
 
 
 class Ring:
@@ -34,7 +40,22 @@ class Ring:
         a, b, c = self.points[0], self.points[1], self.points[2]
         inside = a != c and not ordered(ortho(b), c, a, b)
         self.holds_origin = False
+        self._centre, self._reach = a, -2.0
+        self._sectors: Sectors | None = None
         self.holds_origin = inside != self.contains(b)
+        self._bound()
+
+    def _bound(self) -> None:
+        """Find a cap around the inside: its centre, and the cosine of its radius."""
+        x, y, z = (sum(point[i] for point in self.points) for i in range(3))
+        centre = unit((x, y, z))
+        reach = min(dot(centre, point) for point in self.points)
+        if reach > _HALF and not self.contains(scale(centre, -1.0)):
+            self._centre, self._reach = centre, reach - _MARGIN
+
+    def may_hold(self, point: Point) -> bool:
+        """Whether a point lies in the cap around the inside."""
+        return dot(self._centre, point) >= self._reach
 
     def edges(self) -> list[tuple[Point, Point]]:
         points = self.points
@@ -42,7 +63,16 @@ class Ring:
 
     def contains(self, point: Point) -> bool:
         """Whether a point lies inside. Of rings that share an edge, just one contains the points on it."""
+        if not self.may_hold(point):
+            return False
         found = self.holds_origin
+        if len(self.points) >= _LARGE:
+            if self._sectors is None:
+                self._sectors = Sectors([(a, b, []) for a, b in self.edges()])
+            for a, b, _ in self._sectors.near(point):
+                if crosses(ORIGIN, point, a, b):
+                    found = not found
+            return found
         last = self.points[-1]
         for here in self.points:
             if crosses(ORIGIN, point, last, here):

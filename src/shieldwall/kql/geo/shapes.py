@@ -215,7 +215,7 @@ def nested(rings: Sequence[Ring]) -> Polygon:
 
 def _within(ring: Ring, other: Ring) -> bool:
     """Whether a ring lies in another one, which it does not cross."""
-    if ring is other:
+    if ring is other or not other.may_hold(ring.points[0]):
         return False
     shared = set(other.points)
     for point in ring.points:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import asin, atan, atan2, cos, degrees, log, radians, sin, sqrt, tan
+from math import atan, atan2, cos, radians, sin, sqrt, tan
 
 from shieldwall.kql.geo.shapes import Position
 from shieldwall.kql.geo.sphere import haversine
@@ -11,7 +11,6 @@ EQUATOR = 6378137.0
 """Its greatest radius, in metres."""
 FLATTENING = 1 / 298.257223563
 _POLE = EQUATOR * (1 - FLATTENING)
-_ECCENTRICITY2 = FLATTENING * (2 - FLATTENING)
 _MOST_STEPS = 200
 
 
@@ -59,20 +58,3 @@ def distance(first: Position, last: Position) -> float:
         )
     )
     return _POLE * a * (arc - correction)
-
-
-def same_area(place: Position) -> Position:
-    """The position moved north or south: areas on a sphere of `AREA_RADIUS` become those on the spheroid."""
-    share = _area_to(sin(radians(place[1]))) / _area_to(1.0)
-    return place[0], degrees(asin(max(-1.0, min(1.0, share))))
-
-
-def _area_to(sine: float) -> float:
-    e = sqrt(_ECCENTRICITY2)
-    return (1 - _ECCENTRICITY2) * (
-        sine / (1 - _ECCENTRICITY2 * sine * sine) - log((1 - e * sine) / (1 + e * sine)) / (2 * e)
-    )
-
-
-AREA_RADIUS = EQUATOR * sqrt(_area_to(1.0) / 2)
-"""The radius of the sphere with the area of the spheroid, in metres."""
