@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +89,7 @@ def _computed_behind(
 ) -> Select:
     """The same where Python computes something of aggregates: these become hidden columns first."""
     first: list[Expr] = []
-    items: list[tuple[str, Expr]] = []
+    items: list[tuple[list[str], Expr]] = []
     for node in aggregates:
         inner = node.value if isinstance(node, Named) else node
         if isinstance(inner, Call) and is_aggregate(inner.name) and inner.name not in COLLECTED:
@@ -96,24 +97,25 @@ def _computed_behind(
             continue
         collected: list[Expr] = []
         then = _behind(inner, collected, f"{HIDDEN}aggregate{len(items)}_")
-        items.append((node.names[0] if isinstance(node, Named) else _name(inner), then))
+        items.append((node.names if isinstance(node, Named) else _names(inner), then))
         first += collected or [Named(node.at, [f"{HIDDEN}aggregate{len(items) - 1}_0"], inner)]
     base = grouped(compiler, relation, first, by, env)
     select, values = compiler.bind_into(
-        base, env, lambda binder: [(name, binder.bind(node)) for name, node in items]
+        base, env, lambda binder: [(given, binder.bind(node)) for given, node in items]
     )
     shown = [column for column in select.columns if not column.name.startswith(f"{HIDDEN}aggregate")]
     names = Names({column.name for column in shown})
-    results = [
-        column_of(value, names.give(name or ("" if HIDDEN in value.name else value.name)))
-        for name, value in values
-    ]
+    results: list[list[Column]] = []
+    for given, value in values:
+        parts = value.parts or (value,)
+        called = [*given, *(_without_hidden(part.name) for part in parts[len(given) :])]
+        results.append([column_of(part, names.give(name)) for name, part in zip(called, parts, strict=False)])
     columns: list[Column] = []
     for column in select.columns:
         if column in shown:
             columns.append(column)
         elif column.name.endswith("_0"):
-            columns.append(results[int(column.name.removeprefix(f"{HIDDEN}aggregate").partition("_")[0])])
+            columns += results[int(column.name.removeprefix(f"{HIDDEN}aggregate").partition("_")[0])]
     select.columns = columns
     return select
 
@@ -133,11 +135,21 @@ def _behind(node: Any, collected: list[Expr], prefix: str) -> Any:
     return replace(node, **changed)
 
 
-def _name(node: Expr) -> str:
+def _names(node: Expr) -> list[str]:
     """What a column that Python makes of one aggregate is called."""
     if isinstance(node, Call) and node.name in COLLECTED and node.args and isinstance(node.args[0], Name):
-        return f"{COLLECTED[node.name][2]}_{node.args[0].name}"
-    return ""
+        return [f"{COLLECTED[node.name][2]}_{node.args[0].name}"]
+    return []
+
+
+_HIDDEN_NAME = re.compile(re.escape(HIDDEN) + r"aggregate\d+_\d+")
+
+
+def _without_hidden(name: str) -> str:
+    """A name that was made of that of a hidden column, which stands for what has no name."""
+    if (found := _HIDDEN_NAME.search(name)) is None:
+        return name
+    return name[: found.start()] + name[found.end() :] if found.end() < len(name) else ""
 
 
 @operator("summarize")
