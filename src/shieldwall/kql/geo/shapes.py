@@ -10,7 +10,7 @@ from typing import Any
 
 from shieldwall.kql.geo.noding import near_pairs
 from shieldwall.kql.geo.rings import Ring
-from shieldwall.kql.geo.sphere import Point, crossing, distance2, from_degrees, to_degrees
+from shieldwall.kql.geo.sphere import Point, between, crossing, distance2, from_degrees, to_degrees
 
 Position = tuple[float, float]
 """Longitude and latitude in degrees."""
@@ -220,17 +220,9 @@ def _within(ring: Ring, other: Ring) -> bool:
     shared = set(other.points)
     for point in ring.points:
         if point not in shared:
-            return other.contains(point) and not _surrounds(ring, other)
-    from shieldwall.kql.geo.sphere import between
-
-    return other.contains(between(ring.points[0], ring.points[1], 0.5)) and ring.area() < other.area()
-
-
-def _surrounds(ring: Ring, other: Ring) -> bool:
-    """Whether a ring holds another one that holds it: together they cover the sphere."""
-    shared = set(ring.points)
-    outer = next((point for point in other.points if point not in shared), None)
-    return outer is not None and ring.contains(outer) and ring.area() > other.area()
+            return other.contains(point)
+    middle = between(ring.points[0], ring.points[1], 0.5)
+    return other.contains(middle) and ring.area() < other.area()
 
 
 # Shapes as GeoJSON

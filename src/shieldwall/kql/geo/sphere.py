@@ -254,11 +254,6 @@ def between(a: Point, b: Point, share: float) -> Point:
     return on_ray(a, direction, share * angle(a, b))
 
 
-def metres(radius: float) -> float:
-    """Metres of an angle at the centre of the earth."""
-    return radius * EARTH_RADIUS
-
-
 def haversine(first: tuple[float, float], second: tuple[float, float]) -> float:
     """The angle between two longitudes and latitudes in degrees."""
     lat1, lat2 = radians(first[1]), radians(second[1])
