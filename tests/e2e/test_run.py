@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -79,3 +80,20 @@ def test_metrics_and_health(start):
         assert shieldwall.http.get("/healthz").json() == {"status": "ok"}
         text = until(lambda: shieldwall.http.get("/metrics").text)
         assert "shieldwall_ingest_pending_bytes" in text
+
+
+def test_hunts_run_from_the_command_line(start, tmp_path):
+    with start() as shieldwall:
+        shieldwall.device()
+        query = "DeviceInfo | summarize Reports = count() by DeviceName"
+        until(lambda: "1 row" in shieldwall.command("query", query).stdout)
+        rows = shieldwall.command("query", query, "--format", "json").stdout.splitlines()
+        assert set(json.loads(rows[0])) == {"DeviceName", "Reports"}
+        assert shieldwall.command("query", query, "-f", "csv").stdout.startswith("DeviceName,Reports")
+        file = tmp_path / "devices.parquet"
+        assert shieldwall.command("query", query, "-f", "parquet", "-o", str(file)).returncode == 0
+        assert file.read_bytes()[:4] == b"PAR1"
+        assert "█" in shieldwall.command("query", f"{query} | render barchart").stdout
+        wrong = shieldwall.command("query", "DeviceInfo | where Nonsense == 1")
+        assert wrong.returncode != 0
+        assert "column 20" in wrong.stderr

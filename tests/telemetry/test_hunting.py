@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -156,7 +155,7 @@ def test_nothing_else_can_be_reached(telemetry: TelemetryStore, tenants: tuple[s
 
 def test_every_statement_is_read_only(telemetry: TelemetryStore, tenants: tuple[str, str]) -> None:
     """Also a statement that the compiler would never write."""
-    with telemetry.hunter() as client, pytest.raises(Exception, match="READONLY|readonly"):
+    with telemetry.hunter() as client, pytest.raises(Exception, match="readonly mode"):
         client.raw_query(
             "SELECT * FROM file('/etc/passwd', 'LineAsString') SETTINGS readonly = '1'",
             fmt="JSONCompactEachRow",
@@ -167,7 +166,10 @@ def test_every_statement_is_read_only(telemetry: TelemetryStore, tenants: tuple[
 
 def test_a_cancelled_query_ends(telemetry: TelemetryStore, tenants: tuple[str, str]) -> None:
     hunting, cancellation = Hunting(telemetry), Cancellation()
-    heavy = "range a from 1 to 1000000 step 1 | extend k = 1 | join kind=inner (range b from 1 to 1000000 step 1 | extend k = 1) on k | summarize sum(a * b)"
+    heavy = (
+        "range a from 1 to 1000000 step 1 | extend k = 1 "
+        "| join kind=inner (range b from 1 to 1000000 step 1 | extend k = 1) on k | summarize sum(a * b)"
+    )
     problem: list[ApiError] = []
 
     def work() -> None:
@@ -190,8 +192,8 @@ def test_a_cancelled_query_ends(telemetry: TelemetryStore, tenants: tuple[str, s
 
 
 @pytest.fixture(scope="module")
-def sizes() -> Iterator[dict[str, str]]:
-    yield {
+def sizes() -> dict[str, str]:
+    return {
         "a megabyte of conditions": "DeviceEvents | where "
         + " or ".join(f"ActionType == 'Action{number:06}'" for number in range(30_000)),
         "a hundred thousand items": "DeviceEvents | where ActionType in ("

@@ -5,7 +5,7 @@ from __future__ import annotations
 from shieldwall.kql.plugins.registry import Plugin, Use, plugin
 from shieldwall.kql.relation import Relation
 
-_REFUSED = {
+REFUSED = {
     "sql_request": "other databases cannot be queried",
     "mysql_request": "other databases cannot be queried",
     "postgresql_request": "other databases cannot be queried",
@@ -35,7 +35,7 @@ def _refusing(reason: str) -> Plugin:
     return work
 
 
-for _name, _reason in _REFUSED.items():
+for _name, _reason in REFUSED.items():
     plugin(f"{_name}(arguments...)", sourceless=True)(_refusing(_reason))
 
 
