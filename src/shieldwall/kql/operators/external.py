@@ -10,7 +10,7 @@ from shieldwall.kql.expressions import Binder
 from shieldwall.kql.frame import Frame
 from shieldwall.kql.local import whole
 from shieldwall.kql.operators.registry import operator, source
-from shieldwall.kql.operators.sources import constant_rows
+from shieldwall.kql.operators.sources import columns_once, constant_rows
 from shieldwall.kql.relation import Relation
 from shieldwall.kql.scope import Environment, unknown
 from shieldwall.kql.syntax import Operator
@@ -32,6 +32,7 @@ def externaldata(compiler: Compiler, node: Operator, env: Environment) -> Relati
     from shieldwall.kql.compiler import type_named
 
     columns = [(name, type_named(kind, node.at)) for name, kind in node.parts["columns"]]
+    columns_once(columns, node.at)
     if not columns:
         raise KqlError("externaldata needs columns.", node.at)
     binder = Binder(compiler, env)

@@ -113,7 +113,8 @@ def fork(compiler: Compiler, relation: Relation, node: Operator, env: Environmen
     if not branches:
         raise KqlError("fork needs branches in parentheses.", node.at)
     base = compiler.share(relation)
-    return [_piped(compiler, base, body, env) for _, body in branches][0]
+    found = [_piped(compiler, base, body, env) for _, body in branches]
+    return found[0]
 
 
 @operator("facet")

@@ -14,6 +14,7 @@ from shieldwall.kql.operators.registry import operator, source
 from shieldwall.kql.relation import Column, Raw, Relation, Select
 from shieldwall.kql.scope import Environment
 from shieldwall.kql.syntax import Named, Operator
+from shieldwall.kql.types import NUMERIC, wider
 from shieldwall.kql.values import Value, convert, from_ticks, ticks_of
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def datatable(compiler: Compiler, node: Operator, env: Environment) -> Relation:
     from shieldwall.kql.compiler import type_named
 
     columns = [(name, type_named(kind, node.at)) for name, kind in node.parts["columns"]]
+    columns_once(columns, node.at)
     values = node.parts["values"]
     if not columns or len(values) % len(columns):
         raise KqlError("The number of values is no multiple of the number of columns.", node.at, "SEM0030")
@@ -46,6 +48,14 @@ def datatable(compiler: Compiler, node: Operator, env: Environment) -> Relation:
             row.append(to_python(kind, constant_as(value, kind)))
         rows.append(row)
     return constant_rows(columns, rows)
+
+
+def columns_once(columns: Sequence[tuple[str, str]], at: int) -> None:
+    """KqlError where two columns have the same name."""
+    names = [name for name, _ in columns]
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise KqlError(f"A column named '{name}' is there already.", at, "SEM0021")
 
 
 def constant_as(value: Value, kind: str) -> Any:
@@ -108,29 +118,22 @@ def range_(compiler: Compiler, node: Operator, env: Environment) -> Relation:
     """Numbers, times or timespans from one to another."""
     binder = Binder(compiler, env)
     start, stop, step = (binder.bind(node.parts[part]) for part in ("from", "to", "step"))
-    kind = start.type
-    if kind == "dynamic":
-        start = convert(start, stop.type if stop.type != "dynamic" else "long")
-        kind = start.type
-    if kind == "datetime":
-        first, last, by = (
-            ticks_of(start.sql),
-            ticks_of(convert(stop, "datetime").sql),
-            convert(step, "timespan").sql,
-        )
-    elif kind == "timespan":
-        first, last, by = start.sql, convert(stop, "timespan").sql, convert(step, "timespan").sql
-    elif kind in ("int", "long", "real", "decimal"):
-        if kind in ("int", "long") and "real" in (stop.type, step.type):
-            kind = "real"
-        elif kind == "int" and "long" in (stop.type, step.type):
-            kind = "long"
-        first, last, by = start.sql, stop.sql, step.sql
+    kind = _range_type(start, stop, step, node.at)
+    whole = "timespan" if kind == "datetime" else kind
+    start, stop, step = (
+        convert(start, kind, node.at),
+        convert(stop, kind, node.at),
+        convert(step, whole, node.at),
+    )
+    first, last = (ticks_of(start.sql), ticks_of(stop.sql)) if kind == "datetime" else (start.sql, stop.sql)
+    by = f"nullIf({step.sql}, 0)"
+    if kind in ("real", "decimal"):
+        amount = f"floor(toFloat64({last} - {first}) / {by}) + 1"
     else:
-        raise KqlError(f"A range of {kind} values is not possible.", node.at)
-    by = f"nullIf({by}, 0)"
-    amount = f"ifNull(least(greatest(floor(toFloat64({last} - {first}) / {by}) + 1, 0), {MOST_STEPS}), 0)"
-    item = f"numbers(toUInt64({amount}))"
+        amount = (
+            f"if(({last} < {first}) = ({by} < 0) OR {last} = {first}, intDiv({last} - {first}, {by}) + 1, 0)"
+        )
+    item = f"numbers(toUInt64(ifNull(least(greatest({amount}, 0), {MOST_STEPS}), 0)))"
     value = f"({first} + toInt64(q.number) * {by})"
     if kind == "datetime":
         value = from_ticks(value)
@@ -138,6 +141,22 @@ def range_(compiler: Compiler, node: Operator, env: Environment) -> Relation:
         value = f"toInt{32 if kind == 'int' else 64}({value})"
     number = Column("number", "long")
     return Select([Column(node.parts["name"], kind, value, frozenset((number,)))], Raw([number], item))
+
+
+def _range_type(start: Value, stop: Value, step: Value, at: int) -> str:
+    """The type of a range by those of its ends and its step."""
+    kinds = [value.type for value in (start, stop, step) if value.type != "dynamic"] or ["long"]
+    if all(kind in NUMERIC for kind in kinds):
+        kind = kinds[0]
+        for other in kinds[1:]:
+            kind = wider(kind, other)
+        return kind
+    ends = {start.type, stop.type} - {"dynamic"}
+    if ends <= {"datetime", "string"} and "datetime" in ends and step.type in ("timespan", "dynamic"):
+        return "datetime"
+    if set(kinds) == {"timespan"}:
+        return "timespan"
+    raise KqlError(f"A range from a {start.type} to a {stop.type} by a {step.type} is not possible.", at)
 
 
 @operator("as")

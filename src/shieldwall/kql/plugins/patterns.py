@@ -84,9 +84,14 @@ class Columns:
 
     def rows(self, frame: Frame) -> list[tuple[Pattern, float]]:
         places = frame.places()
-        at = [places[column.name] for column in self.columns]
+        at = [(places[column.name], column.type) for column in self.columns]
         return [
-            (tuple(_hashable(row[place]) for place in at), row[places[_WEIGHT]] or 0) for row in frame.rows
+            (
+                tuple(row[place] if kind != "dynamic" else dynamic_text(row[place]) for place, kind in at),
+                row[places[_WEIGHT]],
+            )
+            for row in frame.rows
+            if row[places[_WEIGHT]] is not None and row[places[_WEIGHT]] > 0
         ]
 
     def shown(self, pattern: Pattern) -> list[Any]:
@@ -97,10 +102,6 @@ class Columns:
 
     def listed(self) -> list[tuple[str, str]]:
         return [(column.name, column.type) for column in self.columns]
-
-
-def _hashable(value: Any) -> Any:
-    return dynamic_text(value) if isinstance(value, list | dict) else value
 
 
 class Search:
