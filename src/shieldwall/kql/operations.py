@@ -18,17 +18,17 @@ _EDGE = r"[\x00-/:-@\[-`{-\x7f]"
 """What parts terms: every ASCII character but letters and digits, as for the index."""
 
 
-def _comparable(left: Value, right: Value, at: int) -> tuple[Value, Value]:
-    """Both of one type."""
+def _comparable(left: Value, right: Value, at: int, *, exact: bool = False) -> tuple[Value, Value]:
+    """Both of one type; ``exact`` for equality."""
     a, b = left.type, right.type
     if a == b:
         return (to_string(left), to_string(right)) if a == "dynamic" else (left, right)
     if a in NUMERIC and b in NUMERIC:
         return left, right
     if a == "dynamic":
-        return convert(left, b, at), right
+        return _dynamic_as(left, b, at, exact=exact), right
     if b == "dynamic":
-        return left, convert(right, a, at)
+        return left, _dynamic_as(right, a, at, exact=exact)
     if left.is_null:
         return constant(b, None), right
     if right.is_null:
@@ -46,6 +46,18 @@ def _comparable(left: Value, right: Value, at: int) -> tuple[Value, Value]:
     raise KqlError(f"A {a} and a {b} cannot be compared; convert one of them.", at, "SEM0064")
 
 
+def _dynamic_as(value: Value, kind: str, at: int, *, exact: bool) -> Value:
+    """A dynamic for comparing with a value of ``kind``. Beside whole numbers it keeps its fraction."""
+    if kind not in ("int", "long"):
+        return convert(value, kind, at)
+    if exact and not value.is_constant:
+        # Reals beyond 2^53 are equal where whole numbers are not; a fraction is equal to none.
+        text = to_string(value).sql
+        fraction = f"if(match({text}, '^-?[0-9]+[.]0+$'), toInt64OrNull(splitByChar('.', {text})[1]), NULL)"
+        return made("long", f"ifNull(toInt64OrNull({text}), {fraction})", value)
+    return convert(value, "real", at)
+
+
 def compare(op: str, left: Value, right: Value, at: int) -> Value:
     left, right = _comparable(left, right, at)
     return made("bool", f"({left.sql} {op} {right.sql})", left, right)
@@ -54,7 +66,7 @@ def compare(op: str, left: Value, right: Value, at: int) -> Value:
 def equal(op: str, left: Value, right: Value, at: int) -> Value:
     """Equality; of a value and null it is false, and inequality is true."""
     indexed = left.indexed
-    left, right = _comparable(left, right, at)
+    left, right = _comparable(left, right, at, exact=True)
     if op == "==" and indexed and isinstance(right.constant, str):
         return made("bool", f"({_prefilter(left, right.constant)}{left.sql} = {right.sql})", left, right)
     sign, unequal = ("=", "false") if op == "==" else ("!=", "true")
