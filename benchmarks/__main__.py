@@ -13,6 +13,7 @@ import sys
 BENCHMARKS = {
     "ingest": "rows/s through HTTPS with durable acknowledgement, beside a bare ClickHouse insert",
     "matching": "storing groups with 0, 100,000 and a million indicators",
+    "compiling": "parsing, binding and generating, beside Python compiling texts as long",
     "hunting": "KQL beside SQL by hand, and beside DuckDB over Parquet, over 20 million process events",
     "exec_latency": "added latency of an execution with enforcement on, beside the same without",
     "fork_storm": "short processes captured by the agent, its CPU for each, its memory and CPU when idle",

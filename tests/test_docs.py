@@ -47,9 +47,9 @@ def commands() -> list[tuple[str, Any]]:
     found = []
 
     def walk(command: Any, words: tuple[str, ...]) -> None:
-        if children := getattr(command, "commands", None):
-            for name, child in children.items():
-                walk(child, (*words, name))
+        if hasattr(command, "list_commands"):
+            for name in command.list_commands(None):
+                walk(command.get_command(None, name), (*words, name))
         else:
             found.append((" ".join(words), command))
 

@@ -48,7 +48,6 @@ class Commands(TyperGroup):
 app = typer.Typer(
     name="shieldwall",
     cls=Commands,
-    help="Open endpoint detection and response that speaks the Microsoft Defender for Endpoint API.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -57,7 +56,10 @@ app = typer.Typer(
 
 @app.callback()
 def main() -> None:
-    """Open endpoint detection and response that speaks the Microsoft Defender for Endpoint API."""
+    """Open endpoint detection and response that speaks the Microsoft Defender for Endpoint API.
+
+    Example: shieldwall run
+    """
 
 
 if __name__ == "__main__":
