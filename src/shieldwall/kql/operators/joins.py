@@ -12,7 +12,7 @@ from shieldwall.kql.relation import Column, Condition, Join, Relation, Select, i
 from shieldwall.kql.scope import Environment, InnerRow, Row, unknown
 from shieldwall.kql.syntax import Binary, Expr, Member, Name, Operator
 from shieldwall.kql.types import NUMERIC, wider
-from shieldwall.kql.values import Value, convert, to_string
+from shieldwall.kql.values import Value, convert, ticks_of, to_string
 
 if TYPE_CHECKING:
     from shieldwall.kql.compiler import Compiler
@@ -96,7 +96,7 @@ def joined(
             if column.name not in keys and not (is_hidden(column.name) and column.name in own)
         ]
     columns = distinct_names(sides)
-    conditions = [_condition(pair) for pair in pairs]
+    conditions = [_condition(pair, alone=len(pairs) == 1) for pair in pairs]
     first = None if kind in ("rightouter", "fullouter", "rightsemi", "rightanti") else one
     if swapped:
         return over(Join(columns, other, one, _SQL[kind], conditions, first))
@@ -144,11 +144,21 @@ def distinct_names(sides: list[tuple[Column, str]]) -> list[Column]:
     return columns
 
 
-def _condition(pair: Pair) -> Condition:
+_NULL = "toInt64('-9223372036854775808')"
+
+
+def _condition(pair: Pair, *, alone: bool) -> Condition:
     """That two keys are the same. A null is the same as a null."""
     left, right = _alike(pair)
-    sign = "=" if left.type == "string" else "<=>"
-    return Condition(f"{left.sql} {sign} {right.sql}", left.deps | right.deps)
+    deps = left.deps | right.deps
+    if left.type == "string":
+        return Condition(f"{left.sql} = {right.sql}", deps)
+    if alone and left.type in ("int", "long", "timespan", "datetime"):
+        # A number for null costs less than a comparison that knows nulls, where no other key is hashed.
+        sides = [ticks_of(side.sql) if side.type == "datetime" else side.sql for side in (left, right)]
+        one, other = (f"ifNull(toInt64({text}), {_NULL})" for text in sides)
+        return Condition(f"{one} = {other}", deps)
+    return Condition(f"{left.sql} <=> {right.sql}", deps)
 
 
 def side(relation: Relation, *, nullable: bool) -> Select:
