@@ -12,6 +12,7 @@ from shieldwall.kql.engine import Engine
 from shieldwall.kql.errors import KqlError
 from shieldwall.kql.expressions import Binder
 from shieldwall.kql.frame import Frame
+from shieldwall.kql.graphs.graph import Graph
 from shieldwall.kql.local import LocalCalls, fixed_rows, map_rows, with_windows
 from shieldwall.kql.operators import OPERATORS, SOURCES
 from shieldwall.kql.parser import parse
@@ -44,7 +45,7 @@ T = TypeVar("T")
 MAX_CALLS = 64
 """How deep the query's own functions may call each other."""
 INGESTION_TIME = "$ingestion_time"
-TABULAR = ("materialize", "table", "view", "totable")
+TABULAR = ("materialize", "table", "view", "totable", "graph")
 """Functions that give tables whatever the schema has."""
 FOREIGN = ("database", "cluster", "workspace", "app", "resource", "adx", "arg")
 """What stands for data elsewhere."""
@@ -85,7 +86,8 @@ class Compiler:
             relation = self.statements(statements, Environment(), parameters or {})
             if relation is None:
                 raise KqlError("The query has no tabular expression to answer with.", len(text))
-            return planned(self, relation)
+            # A graph is shown by its edges.
+            return planned(self, relation.edges if isinstance(relation, Graph) else relation)
         except KqlError as error:
             raise (error if error.line else error.locate(text)) from None
         except RecursionError:
@@ -143,6 +145,8 @@ class Compiler:
         work = OPERATORS.get(operator.name)
         if work is None:
             raise KqlError(f"The operator '{operator.name}' cannot stand here.", operator.at)
+        if isinstance(relation, Graph) and not operator.name.startswith("graph-"):
+            raise relation.refused(operator.at)
         return work(self, relation, operator, env)
 
     def source(self, node: Expr | Operator | Pipeline, env: Environment) -> Relation:
@@ -208,7 +212,7 @@ class Compiler:
             relation = self.source(found.node, found.env)  # type: ignore[arg-type]
         finally:
             found.busy = False
-        if isinstance(relation, Shared):
+        if isinstance(relation, Shared | Graph):
             found.shared = relation
         elif self.mentions[name] > 2 and not is_cheap(relation):
             found.shared = relation = self.share(relation)
@@ -288,6 +292,8 @@ class Compiler:
             return self.share(
                 fixed_rows(self, relation) if self.mentions["new_guid"] + self.mentions["rand"] else relation
             )
+        if node.name == "graph":
+            raise KqlError("There are no stored graphs; make-graph makes one of tables.", node.at, "SEM0100")
         if node.name in ("table", "view") and node.args:
             value = Binder(self, env).bind(node.args[0])
             name = value.constant if isinstance(value.constant, str) else ""

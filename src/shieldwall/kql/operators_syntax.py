@@ -5,6 +5,7 @@ from __future__ import annotations
 from shieldwall.kql import (  # noqa: F401
     syntax_columns,
     syntax_flow,
+    syntax_graphs,
     syntax_rows,
     syntax_search,
     syntax_tables,

@@ -8,6 +8,8 @@ from shieldwall.kql.operators import (  # noqa: F401
     columns,
     expansion,
     external,
+    graph_patterns,
+    graphs,
     joins,
     key_values,
     parsing,
