@@ -453,6 +453,8 @@ class Parser:
                     self._elsewhere(value)
             elif self.token.text == "." and self.peek().text == "[":
                 self.advance()
+            elif self.token.text == "." and self.peek().text == "*":
+                self._elsewhere(value)
             elif self.token.text == "[":
                 at = self.advance().start
                 index = self.expression()

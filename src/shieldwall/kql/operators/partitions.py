@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from shieldwall.kql.errors import KqlError
@@ -14,7 +15,7 @@ from shieldwall.kql.operators.rows import limited
 from shieldwall.kql.operators.unions import Leg, joined_legs, unified
 from shieldwall.kql.relation import Condition, Relation, over
 from shieldwall.kql.scope import Environment, Row
-from shieldwall.kql.syntax import Call, Expr, Name, Named, Operator, Pipeline
+from shieldwall.kql.syntax import Call, Expr, Name, Named, Operator, Ordered, Pipeline
 from shieldwall.kql.values import Value, constant
 
 if TYPE_CHECKING:
@@ -26,7 +27,9 @@ MOST_APART = 256
 """Partitions that are computed one by one whatever the strategy."""
 _TOGETHER = bodies.BY_ROW | {
     "take", "limit", "top", "sort", "order", "summarize", "count", "distinct", "serialize", "scan",
+    "make-series", "top-nested",
 }  # fmt: skip
+
 
 @operator("partition")
 def partition(compiler: Compiler, relation: Relation, node: Operator, env: Environment) -> Relation:
@@ -42,7 +45,12 @@ def partition(compiler: Compiler, relation: Relation, node: Operator, env: Envir
 
 def _together(body: list[Operator]) -> bool:
     """Whether all parts can be computed at once."""
-    return not bodies.places_of_defaults(body) and all(step.name in _TOGETHER for step in body)
+    for step in body:
+        # A series without ends has those of all rows that are there.
+        endless = step.name == "make-series" and not (step.parts["from"] and step.parts["to"])
+        if step.name not in _TOGETHER or endless:
+            return False
+    return not bodies.places_of_defaults(body)
 
 
 def _at_once(
@@ -55,10 +63,27 @@ def _at_once(
     select.columns.append(part)
     found: Relation = select
     for step in body:
-        found = bodies.run(compiler, found, step, env)
+        if step.name in _WITH_PART:
+            found = compiler.operator(found, _WITH_PART[step.name](step, Name(step.at, part.name)), env)
+        else:
+            found = bodies.run(compiler, found, step, env)
     result = over(found)
     result.columns = [column for column in result.columns if column.name != part.name]
     return result
+
+
+def _series(node: Operator, part: Name) -> Operator:
+    return Operator(node.at, node.name, {**node.parts, "by": [*node.parts["by"], part]})
+
+
+def _nested(node: Operator, part: Name) -> Operator:
+    """With a level around the others that takes all parts."""
+    count = Ordered(node.at, Named(node.at, ["$rows"], Call(node.at, "count", [])))
+    level = {"count": None, "of": part, "others": None, "by": count}
+    return Operator(node.at, node.name, {"levels": [level, *node.parts["levels"]]})
+
+
+_WITH_PART: dict[str, Callable[[Operator, Name], Operator]] = {"make-series": _series, "top-nested": _nested}
 
 
 def _one_by_one(
@@ -131,5 +156,3 @@ def facet(compiler: Compiler, relation: Relation, node: Operator, env: Environme
         count: Expr = Named(item.at, [f"count_{value.name}"], Call(item.at, "count", []))
         found.append(grouped(compiler, over(base), [count], [item], env))
     return found[0]
-
-
