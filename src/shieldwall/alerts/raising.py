@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from shieldwall import metrics
@@ -46,6 +46,10 @@ class EvidenceDraft:
     parent_process_file_path: str | None = None
     ip_address: str | None = None
     url: str | None = None
+    registry_key: str | None = None
+    registry_hive: str | None = None
+    registry_value_type: str | None = None
+    registry_value: str | None = None
     account_name: str | None = None
     domain_name: str | None = None
     user_sid: str | None = None
@@ -108,6 +112,32 @@ def raise_alert(session: Session, draft: AlertDraft, incident_window: int) -> tu
         _add_links(session, alert, draft.links, draft.last_event_time)
         session.flush()
     return alert, False
+
+
+def join_or_raise(session: Session, draft: AlertDraft, incident_window: int) -> Alert:
+    """The open alert of the same title on the device, which the draft's event joins; else a new one.
+
+    The same event given twice changes nothing.
+    """
+    alike = (Alert.machine_id == draft.device_id, Alert.title == draft.title[:500])
+    open_ones = select(Alert).where(Alert.tenant_id == draft.tenant_id, *alike, Alert.status != "Resolved")
+    oldest = open_ones.order_by(Alert.alert_creation_time, Alert.id).limit(1).with_for_update()
+    alert = session.scalar(oldest)
+    if alert is None:
+        # Two made at once get the same id, so that the later one fails instead of standing beside.
+        resolved = session.scalar(select(func.count()).select_from(Alert).where(*alike)) or 0
+        key = f"{draft.key} {resolved}"
+        return raise_alert(session, replace(draft, key=key), incident_window)[0]
+    added = _add_evidence(session, alert, draft.evidence, _evidence_count(session, alert))
+    first, last = alert.first_event_time, alert.last_event_time
+    alert.first_event_time = min(first or draft.first_event_time, draft.first_event_time)
+    alert.last_event_time = max(last or draft.last_event_time, draft.last_event_time)
+    if added or (first, last) != (alert.first_event_time, alert.last_event_time):
+        alert.event_count += draft.events
+        alert.last_update_time = now()
+        _add_links(session, alert, draft.links, draft.last_event_time)
+        session.flush()
+    return alert
 
 
 def alert_id(draft: AlertDraft, again: int = 0) -> str:
@@ -178,7 +208,9 @@ def _evidence_count(session: Session, alert: Alert) -> int:
     return len(session.scalars(select(Evidence.id).where(Evidence.alert_id == alert.id)).all())
 
 
-def _add_evidence(session: Session, alert: Alert, drafts: Iterable[EvidenceDraft], present: int) -> None:
+def _add_evidence(session: Session, alert: Alert, drafts: Iterable[EvidenceDraft], present: int) -> int:
+    """How many entities are new to the alert, which has ``present`` already."""
+    before = present
     known = set(session.scalars(select(Evidence.digest).where(Evidence.alert_id == alert.id)))
     time = now()
     for draft in drafts:
@@ -197,6 +229,7 @@ def _add_evidence(session: Session, alert: Alert, drafts: Iterable[EvidenceDraft
                 **values,
             )
         )
+    return present - before
 
 
 def _add_links(session: Session, alert: Alert, links: Iterable[str], time: datetime) -> None:

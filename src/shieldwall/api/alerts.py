@@ -9,13 +9,14 @@ from fastapi import Depends, Request
 from starlette.responses import Response
 
 from shieldwall.alerts.models import Evidence
-from shieldwall.api import answers, sets, shapes, users
+from shieldwall.api import answers, shapes, users
 from shieldwall.api.access import requires, services_of
 from shieldwall.api.alert_changes import update_alerts
 from shieldwall.api.alert_pages import alert_count, alert_page
 from shieldwall.api.bodies import Body, Parameter, Shape, choices, invalid_body
 from shieldwall.api.lookup import find_alert, find_device
 from shieldwall.api.routing import router as new_router
+from shieldwall.api.vocabulary import VERDICT
 from shieldwall.errors import ApiError, missing_parameter, not_found
 from shieldwall.identity.principal import Principal
 
@@ -26,26 +27,9 @@ BATCH_LIMIT = 500
 Reader = Annotated[Principal, Depends(requires("Alert.Read.All", "Alert.ReadWrite.All"))]
 Writer = Annotated[Principal, Depends(requires("Alert.ReadWrite.All"))]
 
-# Pages of the documentation spell some values differently; all are understood, the newest is kept.
 _CHANGES = (
     Parameter("status", choices=choices("New", "InProgress", "Resolved")),
-    Parameter("assignedTo", limit=200),
-    Parameter(
-        "classification",
-        choices=choices(*sets.CLASSIFICATIONS)
-        | {"informational, expected activity": "InformationalExpectedActivity"},
-    ),
-    Parameter(
-        "determination",
-        choices=choices(
-            *sets.DETERMINATIONS,
-            ConfirmedUserActivity="ConfirmedActivity",
-            Clean="NotMalicious",
-            CompromisedAccount="CompromisedUser",
-            NoEnoughDataToValidate="InsufficientData",
-            NotEnoughDataToValidate="InsufficientData",
-        ),
-    ),
+    *VERDICT,
     Parameter("comment"),
 )
 CHANGE = Shape(*_CHANGES)

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from shieldwall.api import (
+    alert_references,
     alerts,
     answers,
     docs,
@@ -29,6 +30,7 @@ from shieldwall.api.access import requires
 from shieldwall.api.bodies import invalid_body
 from shieldwall.api.front import Front
 from shieldwall.api.paths import Paths
+from shieldwall.api.rate_limits import RateLimits, documented_limits
 from shieldwall.errors import ApiError
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 MODULES = (
     alerts,
+    alert_references,
     stories,
     machines,
     machine_actions,
@@ -65,6 +68,7 @@ def create_api(services: Services) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.services = services
+    app.state.limits = RateLimits(documented_limits())
     app.get("/api", summary="List the collections", tags=["Service"])(service_document)
     for module in MODULES:
         app.include_router(module.router)

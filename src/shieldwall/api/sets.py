@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, func, select
 
 from shieldwall.alerts.models import Alert, Evidence, Incident
 from shieldwall.api.odata.fields import Column, EntitySet, Field, JsonList, Kind, Rows, by_name
+from shieldwall.api.vocabulary import (
+    ALERT_STATUSES,
+    CLASSIFICATION_WORDS,
+    CLASSIFICATIONS,
+    DETERMINATION_WORDS,
+    DETERMINATIONS,
+    INCIDENT_STATUSES,
+    SEVERITIES,
+)
 from shieldwall.detection.models import Indicator
 from shieldwall.devices.models import Device, DeviceGroup, DeviceTag
 from shieldwall.response.models import MachineAction
 
-SEVERITIES = ("UnSpecified", "Informational", "Low", "Medium", "High")
-ALERT_STATUSES = ("Unknown", "New", "InProgress", "Resolved")
-CLASSIFICATIONS = ("Unknown", "TruePositive", "InformationalExpectedActivity", "FalsePositive")
-DETERMINATIONS = (
-    "NotAvailable",
-    "MultiStagedAttack",
-    "MaliciousUserActivity",
-    "CompromisedUser",
-    "Malware",
-    "Phishing",
-    "UnwantedSoftware",
-    "SecurityTesting",
-    "LineOfBusinessApplication",
-    "ConfirmedActivity",
-    "NotMalicious",
-    "InsufficientData",
-    "Other",
-    "Apt",
-    "SecurityPersonnel",
-)
 DEVICE_VALUES = ("Normal", "Low", "High")
 LEVELS = ("None", "Informational", "Low", "Medium", "High")
 ACTION_STATUSES = ("Pending", "InProgress", "Succeeded", "Failed", "TimeOut", "Cancelled")
@@ -57,8 +47,8 @@ def _flag(name: str, column: Column) -> Field:
     return Field(name, Kind.FLAG, column)
 
 
-def _choice(name: str, column: Column, *choices: str) -> Field:
-    return Field(name, Kind.CHOICE, column, choices)
+def _choice(name: str, column: Column, *choices: str, words: Mapping[str, str] | None = None) -> Field:
+    return Field(name, Kind.CHOICE, column, choices, words or {})
 
 
 EVIDENCE = Rows(
@@ -100,8 +90,8 @@ ALERTS = EntitySet(
             _text("assignedTo", Alert.assigned_to),
             _choice("severity", Alert.severity, *SEVERITIES),
             _choice("status", Alert.status, *ALERT_STATUSES),
-            _choice("classification", Alert.classification, *CLASSIFICATIONS),
-            _choice("determination", Alert.determination, *DETERMINATIONS),
+            _choice("classification", Alert.classification, *CLASSIFICATIONS, words=CLASSIFICATION_WORDS),
+            _choice("determination", Alert.determination, *DETERMINATIONS, words=DETERMINATION_WORDS),
             _text("investigationState", Alert.investigation_state),
             _text("detectionSource", Alert.detection_source),
             _text("detectorId", Alert.detector_id),
@@ -130,7 +120,8 @@ ALERTS = EntitySet(
     # Splunk's app filters by these names; the documentation of the service once misspelled the third.
     aliases={"deviceids": "machineId", "severities": "severity", "asssignedto": "assignedTo"},
     order=(("alertCreationTime", True),),
-    expand=frozenset({"evidence"}),
+    # Comments are always there; asking for them is no error.
+    expand=frozenset({"evidence", "comments"}),
 )
 
 
@@ -259,12 +250,13 @@ INCIDENTS = EntitySet(
             _time("lastUpdateTime", Incident.last_update_time),
             _text("assignedTo", Incident.assigned_to),
             _choice("severity", Incident.severity, *SEVERITIES),
-            _choice("status", Incident.status, "Active", "InProgress", "Resolved", "Redirected"),
-            _choice("classification", Incident.classification, *CLASSIFICATIONS),
-            _choice("determination", Incident.determination, *DETERMINATIONS),
+            _choice("status", Incident.status, *INCIDENT_STATUSES),
+            _choice("classification", Incident.classification, *CLASSIFICATIONS, words=CLASSIFICATION_WORDS),
+            _choice("determination", Incident.determination, *DETERMINATIONS, words=DETERMINATION_WORDS),
         ]
     ),
     lists={"tags": JsonList("tags", Incident.tags)},
     order=(("createdTime", True),),
+    expand=frozenset({"alerts", "comments"}),
     page_limit=100,
 )

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from shieldwall.alerts.links import entity_link, process_link
 from shieldwall.alerts.raising import AlertDraft, EvidenceDraft
+from shieldwall.detection.event_entities import actor, created_process, file, links, user
 from shieldwall.detection.hits import Hit
 from shieldwall.detection.models import Indicator
 from shieldwall.detection.verdicts import Verdict
@@ -42,7 +42,7 @@ def draft(hit: Hit, verdict: Verdict) -> AlertDraft:
         first_event_time=time,
         last_event_time=time,
         evidence=evidence,
-        links=frozenset(_links(row, evidence)),
+        links=frozenset(links(row, evidence)),
     )
 
 
@@ -92,103 +92,14 @@ def _evidence(table: str, row: Mapping[str, Any], verdict: Verdict, status: str)
     """The entities of one event: what was found, the process behind it, and its user."""
     kind = verdict.indicator.indicator_type
     if kind in _FILE_KINDS:
-        yield _file(row, verdict.compared.of_actor, status)
+        yield file(row, verdict.compared.of_actor, status)
     elif verdict.compared.kind == "IpAddress":
         yield EvidenceDraft("Ip", ip_address=row[verdict.compared.column], detection_status=status)
     else:
         yield EvidenceDraft("Url", url=row[verdict.compared.column], detection_status=status)
     created = table == "DeviceProcessEvents" and not verdict.compared.of_actor
-    process = _created_process(row, status) if created else _actor(row, status)
+    process = created_process(row, status) if created else actor(row, status)
     if process is not None:
         yield process
-    prefix = "" if created else "InitiatingProcess"
-    if account := row.get(f"{prefix}AccountName"):
-        yield EvidenceDraft(
-            "User", account_name=account, domain_name=row.get(f"{prefix}AccountDomain") or None
-        )
-
-
-def _file(row: Mapping[str, Any], of_actor: bool, status: str) -> EvidenceDraft:
-    prefix = "InitiatingProcess" if of_actor else ""
-    return EvidenceDraft(
-        "File",
-        sha1=row.get(f"{prefix}SHA1") or None,
-        sha256=row.get(f"{prefix}SHA256") or None,
-        md5=row.get(f"{prefix}MD5") or None,
-        file_name=row.get(f"{prefix}FileName") or None,
-        file_path=_folder(row.get(f"{prefix}FolderPath")),
-        detection_status=status,
-    )
-
-
-def _created_process(row: Mapping[str, Any], status: str) -> EvidenceDraft | None:
-    if row.get("ProcessId") is None:
-        return None
-    return EvidenceDraft(
-        "Process",
-        sha1=row.get("SHA1") or None,
-        sha256=row.get("SHA256") or None,
-        file_name=row["FileName"] or None,
-        file_path=_folder(row["FolderPath"]),
-        process_id=row["ProcessId"],
-        process_command_line=row["ProcessCommandLine"],
-        process_creation_time=row["ProcessCreationTime"],
-        parent_process_id=row.get("InitiatingProcessId"),
-        parent_process_creation_time=row.get("InitiatingProcessCreationTime"),
-        parent_process_file_name=row.get("InitiatingProcessFileName") or None,
-        parent_process_file_path=_folder(row.get("InitiatingProcessFolderPath")),
-        detection_status=status,
-    )
-
-
-def _actor(row: Mapping[str, Any], status: str) -> EvidenceDraft | None:
-    if row.get("InitiatingProcessId") is None:
-        return None
-    return EvidenceDraft(
-        "Process",
-        sha1=row.get("InitiatingProcessSHA1") or None,
-        sha256=row.get("InitiatingProcessSHA256") or None,
-        file_name=row.get("InitiatingProcessFileName") or None,
-        file_path=_folder(row.get("InitiatingProcessFolderPath")),
-        process_id=row["InitiatingProcessId"],
-        process_command_line=row.get("InitiatingProcessCommandLine") or None,
-        process_creation_time=row.get("InitiatingProcessCreationTime"),
-        parent_process_id=row.get("InitiatingProcessParentId"),
-        parent_process_creation_time=row.get("InitiatingProcessParentCreationTime"),
-        parent_process_file_name=row.get("InitiatingProcessParentFileName") or None,
-        detection_status=status,
-    )
-
-
-def _links(row: Mapping[str, Any], evidence: Sequence[EvidenceDraft]) -> Iterator[str]:
-    """What the alert can be joined by: the processes around the event and the entities themselves."""
-    device = row["DeviceId"]
-    around = [
-        (item.process_id, item.process_creation_time, item.file_name or "")
-        for item in evidence
-        if item.entity_type == "Process"
-    ]
-    around += [
-        (
-            row.get("InitiatingProcessId"),
-            row.get("InitiatingProcessCreationTime"),
-            row.get("InitiatingProcessFileName") or "",
-        ),
-        (
-            row.get("InitiatingProcessParentId"),
-            row.get("InitiatingProcessParentCreationTime"),
-            row.get("InitiatingProcessParentFileName") or "",
-        ),
-    ]
-    for process_id, started, name in around:
-        if link := process_link(device, process_id, started, name):
-            yield link
-    for item in evidence:
-        for kind, value in (("file", item.sha256 or item.sha1), ("ip", item.ip_address), ("url", item.url)):
-            if item.entity_type != "Process" and (link := entity_link(device, kind, value)):
-                yield link
-
-
-def _folder(path: str | None) -> str | None:
-    """The folder of a path that hunting tables give with the file's name."""
-    return path.rpartition("/")[0] or "/" if path and "/" in path else path or None
+    if (who := user(row, of_actor=not created)) is not None:
+        yield who

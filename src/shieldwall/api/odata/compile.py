@@ -7,7 +7,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, String, and_, exists, extract, false, func, not_, or_, select, true
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    String,
+    and_,
+    exists,
+    extract,
+    false,
+    func,
+    not_,
+    or_,
+    select,
+    true,
+)
 from sqlalchemy import literal as sql_literal
 
 from shieldwall import times
@@ -28,6 +41,9 @@ from shieldwall.api.odata.tree import (
 )
 
 Condition = ColumnElement[bool]
+
+CLICKHOUSE = "clickhouse"
+"""The dialect of rows that are in the telemetry."""
 
 _MIRRORED = {"eq": "eq", "ne": "ne", "gt": "lt", "ge": "le", "lt": "gt", "le": "ge"}
 _ORDERED: dict[str, Callable[[Column, Any], Condition]] = {
@@ -125,7 +141,8 @@ def literal(field: Field, value: Value) -> Any:
         if kind is Kind.LOWER:
             return text.lower()
         if kind is Kind.CHOICE:
-            return next((choice for choice in field.choices if choice.lower() == text.lower()), text)
+            kept = field.words.get(text.lower())
+            return kept or next((choice for choice in field.choices if choice.lower() == text.lower()), text)
         return text
     if kind is Kind.TIME and isinstance(value, str):
         try:
@@ -171,13 +188,19 @@ def _text_search(name: str, arguments: tuple[Expression, ...], scope: _Scope) ->
         raise odata_error(f"{name} takes a property and a constant.")
     wanted = _plain(arguments[1].value)
     if isinstance(arguments[0], Path) and (found := _list(arguments[0], scope)) is not None:
-        return _any(found, scope, lambda element: _matches(name, _only(element, found.name), wanted))
-    return _matches(name, _value(arguments[0], scope), wanted)
+        return _any(found, scope, lambda element: _matches(name, _only(element, found.name), wanted, scope))
+    return _matches(name, _value(arguments[0], scope), wanted, scope)
 
 
-def _matches(name: str, field: Field, wanted: str) -> Condition:
+def _matches(name: str, field: Field, wanted: str, scope: _Scope) -> Condition:
     if field.kind not in _TEXT_KINDS:
         raise odata_error(f"{name} cannot be used with '{field.name}'.")
+    if scope.dialect == CLICKHOUSE:
+        # Its LIKE knows no ESCAPE.
+        text, part = func.lowerUTF8(field.column), func.lowerUTF8(sql_literal(wanted, String))
+        if name == "contains":
+            return func.position(text, part) > 0
+        return (func.startsWith if name == "startswith" else func.endsWith)(text, part, type_=Boolean)
     if name == "contains":
         return field.column.icontains(wanted, autoescape=True)
     if name == "startswith":

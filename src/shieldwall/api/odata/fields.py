@@ -38,6 +38,8 @@ class Field:
     kind: Kind
     column: Column
     choices: tuple[str, ...] = ()
+    words: Mapping[str, str] = field(default_factory=dict)
+    """Other spellings of choices in lower case, each with what is kept."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ class EntitySet:
     """A collection: its name in ``@odata.context``, its properties, its order where none is asked for."""
 
     name: str
-    model: type[Any]
+    model: Any
+    """A mapped class, or the table of rows that are in ClickHouse."""
     key: str
     fields: Mapping[str, Field]
     lists: Mapping[str, Rows | JsonList] = field(default_factory=dict)
