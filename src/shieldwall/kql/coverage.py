@@ -22,6 +22,7 @@ from shieldwall.kql.functions.registry import (
     SCALARS,
     Signature,
 )
+from shieldwall.kql.graphs.leaves import FUNCTIONS
 from shieldwall.kql.operators.registry import OPERATORS, SOURCES
 from shieldwall.kql.plugins.refused import REFUSED
 from shieldwall.kql.plugins.registry import PLUGINS
@@ -40,6 +41,7 @@ def document() -> str:
     parts = [HEAD, _list("Tabular operators", _visible({*OPERATORS, *SOURCES}))]
     parts.append(_table("Scalar functions", _scalars()))
     parts.append(_table("Aggregates", _aggregates()))
+    parts.append(_list("Functions of patterns in graphs", _visible(FUNCTIONS)))
     parts.append(_list("Plugins of evaluate", _visible(set(PLUGINS) - set(REFUSED))))
     parts.append(_list("Refused, since they would leave the tenant's data", _visible(REFUSED)))
     for title, entries in notes.items():

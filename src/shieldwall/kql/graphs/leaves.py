@@ -19,6 +19,8 @@ MATCHED = "*"
 """The owner of what needs more than one node or edge; of a constant, the owner is empty."""
 _OF_NODES = {"node_degree_in": DEGREE_IN, "node_degree_out": DEGREE_OUT, "node_id": ID}
 _OF_PATHS = ("map", "all", "any")
+FUNCTIONS = (*_OF_PATHS, *_OF_NODES, "inner_nodes", "labels")
+"""Functions that only patterns know."""
 
 
 @dataclass(eq=False, slots=True)
