@@ -24,7 +24,9 @@ from shieldwall.api import (
     machines,
     oauth,
     rejects,
+    scores,
     stories,
+    weaknesses,
 )
 from shieldwall.api.access import requires
 from shieldwall.api.bodies import invalid_body
@@ -40,6 +42,8 @@ MODULES = (
     alerts,
     alert_references,
     stories,
+    weaknesses,
+    scores,
     machines,
     machine_actions,
     indicators,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,21 +38,29 @@ def fetch(
     if options.limit == 0:
         return Page([], total, None)
     columns = [field.column for field, _ in options.order]
-    statement: Select[Any] = (
-        select(entity.model, *columns)
-        .where(*conditions)
-        .order_by(*_order_by(options))
-        .limit(options.limit + 1)
-        .options(*load)
-    )
+    statement = arrange(select(entity.model, *columns).where(*conditions).options(*load), options)
+    page = cut(session.execute(statement).all(), options, total, lambda row, _: row[1:])
+    return Page([row[0] for row in page.rows], page.total, page.next)
+
+
+def arrange(statement: Select[Any], options: Options) -> Select[Any]:
+    """The statement in the order asked for, from where the page begins, with one row more than it has."""
+    statement = statement.order_by(*_order_by(options)).limit(options.limit + 1)
     if options.after is not None:
-        statement = statement.where(_behind(options))
-    elif options.skip:
-        statement = statement.offset(options.skip)
-    found = session.execute(statement).all()
-    rows = [row[0] for row in found[: options.limit]]
+        return statement.where(_behind(options))
+    return statement.offset(options.skip) if options.skip else statement
+
+
+def cut(
+    found: Sequence[Any],
+    options: Options,
+    total: int | None,
+    place: Callable[[Any, Options], Sequence[Value]],
+) -> Page:
+    """The page of what an arranged statement found; ``place`` tells a row's values of the order."""
+    rows = found[: options.limit]
     more = len(found) > options.limit and (options.top is None or options.top > options.limit)
-    return Page(rows, total, next_query(options, found[options.limit - 1][1:]) if more else None)
+    return Page(rows, total, next_query(options, place(rows[-1], options)) if more else None)
 
 
 def count(session: Session, entity: EntitySet, options: Options, *where: Condition) -> int:
