@@ -42,6 +42,8 @@ class Settings:
     """Most bytes of accepted but not yet stored batches; above it agents get 429."""
     ingest_max_future: int = 3600
     """How far ahead of the server's clock an event may be."""
+    rate_limits: bool = True
+    """Whether an application may call an operation only as often as the service documents."""
     hunting_seconds: int = 200
     """How long one hunting query may run."""
     hunting_rows: int = 100_000

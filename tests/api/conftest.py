@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -155,6 +156,7 @@ class Http:
     """A plain HTTP client of the application, for tests that are not coroutines."""
 
     def __init__(self, app: Any, portal: BlockingPortal) -> None:
+        self.app = app
         transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=("192.0.2.7", 40000))
         self._client = httpx.AsyncClient(transport=transport)
         self._portal = portal
@@ -231,9 +233,16 @@ def new_bearer(
 
 @pytest.fixture
 def api(tmp_path: Path, template: Template, telemetry: TelemetryStore) -> Iterator[Api]:
+    with opened(tmp_path, template, telemetry) as found:
+        yield found
+
+
+@contextmanager
+def opened(folder: Path, template: Template, telemetry: TelemetryStore) -> Iterator[Api]:
+    """The application over a copy of the template in ``folder``; one at a time: they share the routes."""
     log.configure("ERROR")
-    shutil.copytree(template.folder, tmp_path, dirs_exist_ok=True)
-    settings = Settings(data=tmp_path)
+    shutil.copytree(template.folder, folder, dirs_exist_ok=True)
+    settings = Settings(data=folder, rate_limits=False)
     database = Database(settings.state_url)
     wakeups = Wakeups()
     services = SimpleNamespace(

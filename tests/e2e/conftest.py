@@ -90,7 +90,14 @@ def free_port() -> int:
 
 @contextmanager
 def running(data: Path, port: int, *options: str) -> Iterator[Running]:
-    environment = {**os.environ, "SHIELDWALL_DATA": str(data), "SHIELDWALL_PORT": str(port), "COLUMNS": "160"}
+    environment = {
+        **os.environ,
+        "SHIELDWALL_DATA": str(data),
+        "SHIELDWALL_PORT": str(port),
+        # Tests ask far more often than a client should, to be quick.
+        "SHIELDWALL_RATE_LIMITS": "false",
+        "COLUMNS": "160",
+    }
     process = subprocess.Popen(
         [sys.executable, "-m", "shieldwall.cli.main", "run", *options],
         env=environment,

@@ -11,6 +11,7 @@ from shieldwall.errors import ApiError
 from shieldwall.identity.principal import Principal
 
 if TYPE_CHECKING:
+    from shieldwall.api.rate_limits import RateLimits
     from shieldwall.services import Services
 
 
@@ -29,12 +30,21 @@ class Requires:
         principal = services_of(request).tokens.verify(request.headers.get("authorization"))
         request.state.principal = principal
         check(principal, self.permissions)
+        limit(request, principal)
         return principal
 
 
 def requires(*permissions: str) -> Callable[[Request], Principal]:
     """Let in applications that hold at least one of ``permissions``; ApiError 401 or 403 otherwise."""
     return Requires(*permissions)
+
+
+def limit(request: Request, principal: Principal) -> None:
+    """ApiError 429 where the caller's application has called this operation too often."""
+    template = request.scope["state"].get("template")
+    if template is not None and services_of(request).settings.rate_limits:
+        limits: RateLimits = request.app.state.limits
+        limits.admit(principal, request.method, template)
 
 
 def check(principal: Principal, permissions: Sequence[str]) -> None:

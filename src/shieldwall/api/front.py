@@ -40,7 +40,7 @@ class Front:
             return
         path, template, methods = self._paths().locate(scope["method"], scope["path"])
         scope["path"], scope["raw_path"] = path, quote(path).encode()
-        scope.setdefault("state", {})
+        scope.setdefault("state", {})["template"] = template
         started, status = time.perf_counter(), 0
 
         async def answer(message: Message) -> None:

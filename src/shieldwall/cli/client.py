@@ -58,8 +58,10 @@ class LocalClient:
     def wait_for_action(self, action: dict[str, Any], seconds: float = 60) -> dict[str, Any]:
         """Follow a machine action until it is final or ``seconds`` have passed."""
         deadline = time.monotonic() + seconds
+        pause = 0.3
         while action["status"] in ("Pending", "InProgress") and time.monotonic() < deadline:
-            time.sleep(0.3)
+            time.sleep(pause)
+            pause = min(pause * 1.3, 3)
             action = self.get(f"/api/machineactions/{action['id']}")
         return action
 

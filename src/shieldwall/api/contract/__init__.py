@@ -41,7 +41,7 @@ class Type:
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to a good request: ``kind`` is an entity, ``number``, ``Edm.String``, or empty for no body."""
+    """The answer to a good request; ``kind`` is an entity, ``number``, ``Edm.String``, or empty for none."""
 
     status: int
     kind: str = ""
