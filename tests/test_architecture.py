@@ -22,6 +22,8 @@ BELOW: dict[str, set[str]] = {
     "alerts": SMALL | {"state", "telemetry", "identity", "devices"},
     "detection": SMALL | {"state", "telemetry", "identity", "devices", "alerts"},
     "response": SMALL | {"state", "telemetry", "identity", "devices", "alerts"},
+    "investigations": SMALL
+    | {"state", "telemetry", "identity", "devices", "alerts", "detection", "response"},
     "exposure": SMALL | {"state", "telemetry", "identity", "devices"},
 }
 """What each part may import besides itself; parts not named here stand on top."""

@@ -46,6 +46,7 @@ def chores(services: Services) -> list[Chore]:
         Chore("action deadlines", 5, services.actions.expire),
         Chore("device health", 60, lambda: update_health(services.database)),
         Chore("package retention", 3600, services.packages.prune),
+        Chore("library contents", 3600, services.library.prune),
     ]
 
 

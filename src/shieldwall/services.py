@@ -9,6 +9,7 @@ from shieldwall.detection.lookback import Lookback
 from shieldwall.detection.matching import IndicatorMatcher
 from shieldwall.identity.tokens import TokenService
 from shieldwall.response.actions import ActionService
+from shieldwall.response.library import Library
 from shieldwall.response.packages import PackageStore
 from shieldwall.response.signing import CommandSigner
 from shieldwall.settings import Settings
@@ -34,6 +35,7 @@ class Services:
     lookback: Lookback
     actions: ActionService
     packages: PackageStore
+    library: Library
     signer: CommandSigner
     ingester: Ingester
     hunting: Hunting
@@ -60,6 +62,7 @@ class Services:
             lookback=Lookback(telemetry, database, settings),
             actions=ActionService(database, wakeups, settings),
             packages=PackageStore(settings),
+            library=Library(database, settings),
             signer=CommandSigner(settings),
             ingester=Ingester(telemetry, database, observers=[matcher]),
             hunting=Hunting.build(telemetry, settings),

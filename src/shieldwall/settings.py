@@ -58,6 +58,8 @@ class Settings:
     """Names of hosts that ``externaldata`` may read files from over HTTPS, with commas between."""
     indicators_per_tenant: int = 1_000_000
     indicator_lookback_days: int = 30
+    live_response: bool = True
+    """Whether clients may run scripts on devices, and fetch files from them."""
     incident_window: int = 24 * 3600
     log_level: str = "INFO"
     log_json: bool = True

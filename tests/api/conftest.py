@@ -28,6 +28,7 @@ from shieldwall.identity.models import Tenant
 from shieldwall.identity.permissions import APPLICATION_PERMISSIONS
 from shieldwall.identity.tokens import TokenService
 from shieldwall.response.actions import ActionService
+from shieldwall.response.library import Library
 from shieldwall.response.packages import PackageStore
 from shieldwall.settings import Settings
 from shieldwall.state.engine import Base, Database
@@ -254,6 +255,7 @@ def opened(folder: Path, template: Template, telemetry: TelemetryStore) -> Itera
         indicators=IndicatorService(database, wakeups, settings),
         actions=ActionService(database, wakeups, settings),
         packages=PackageStore(settings),
+        library=Library(database, settings),
         hunting=Hunting(telemetry),
         quota=HuntingQuota(1000, 1000, 1000, 1000),
     )

@@ -20,6 +20,8 @@ from shieldwall.api import (
     hunting,
     incidents,
     indicators,
+    library,
+    live_response,
     machine_actions,
     machines,
     oauth,
@@ -46,6 +48,8 @@ MODULES = (
     scores,
     machines,
     machine_actions,
+    live_response,
+    library,
     indicators,
     incidents,
     entities,
@@ -57,7 +61,7 @@ MODULES = (
 )
 
 _STATUS_CODES = {404: "NotFound", 413: "RequestEntityTooLarge"}
-_SETS = ("Alerts", "Machines", "MachineActions", "Indicators", "Incidents")
+_SETS = ("Alerts", "Machines", "MachineActions", "LibraryFiles", "Indicators", "Incidents")
 
 
 def create_api(services: Services) -> FastAPI:

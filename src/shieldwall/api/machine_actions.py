@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from shieldwall.api import answers, sets, shapes
 from shieldwall.api.access import check, requires, services_of
-from shieldwall.api.bodies import Body, Parameter, Shape
+from shieldwall.api.bodies import Body, Parameter, Shape, choices
 from shieldwall.api.lookup import find_device_id
 from shieldwall.api.odata.compile import Condition
 from shieldwall.api.odata.options import read_options
@@ -18,7 +18,18 @@ from shieldwall.api.routing import router as new_router
 from shieldwall.errors import bad_request, not_found
 from shieldwall.identity import audit
 from shieldwall.identity.principal import Principal
-from shieldwall.response.actions import COLLECT_PACKAGE, ISOLATE, STOP_AND_QUARANTINE, UNISOLATE
+from shieldwall.response.actions import SCAN_TYPES
+from shieldwall.response.kinds import (
+    COLLECT_PACKAGE,
+    ISOLATE,
+    LIVE_RESPONSE,
+    OFFBOARD,
+    RESTRICT,
+    SCAN,
+    STOP_AND_QUARANTINE,
+    UNISOLATE,
+    UNRESTRICT,
+)
 from shieldwall.response.models import MachineAction
 
 router = new_router("Machine actions")
@@ -29,6 +40,11 @@ PERMISSIONS = {
     # The documentation names the permissions to read devices here too; reading must not stop processes.
     STOP_AND_QUARANTINE: ("Machine.StopAndQuarantine",),
     COLLECT_PACKAGE: ("Machine.CollectForensics",),
+    RESTRICT: ("Machine.RestrictExecution",),
+    UNRESTRICT: ("Machine.RestrictExecution",),
+    SCAN: ("Machine.Scan",),
+    OFFBOARD: ("Machine.Offboard",),
+    LIVE_RESPONSE: ("Machine.LiveResponse",),
 }
 """What an application must hold, one of them, to ask for an action of each type, and to cancel it."""
 
@@ -36,6 +52,9 @@ Reader = Annotated[Principal, Depends(requires("Machine.Read.All", "Machine.Read
 Isolator = Annotated[Principal, Depends(requires(*PERMISSIONS[ISOLATE]))]
 Quarantiner = Annotated[Principal, Depends(requires(*PERMISSIONS[STOP_AND_QUARANTINE]))]
 Collector = Annotated[Principal, Depends(requires(*PERMISSIONS[COLLECT_PACKAGE]))]
+Restrictor = Annotated[Principal, Depends(requires(*PERMISSIONS[RESTRICT]))]
+Scanner = Annotated[Principal, Depends(requires(*PERMISSIONS[SCAN]))]
+Offboarder = Annotated[Principal, Depends(requires(*PERMISSIONS[OFFBOARD]))]
 Canceller = Annotated[
     Principal, Depends(requires(*dict.fromkeys(name for names in PERMISSIONS.values() for name in names)))
 ]
@@ -44,6 +63,7 @@ COMMENT = Parameter("Comment", required=True, nullable=True)
 ISOLATION = Shape(COMMENT, Parameter("IsolationType", limit=40))
 PLAIN = Shape(COMMENT)
 FILE = Shape(COMMENT, Parameter("Sha1", required=True, limit=200))
+SCANNING = Shape(COMMENT, Parameter("ScanType", required=True, choices=choices(*SCAN_TYPES)))
 CANCELLATION = Shape(Parameter("Comment"))
 
 
@@ -62,13 +82,13 @@ def count_actions(request: Request, principal: Reader) -> Response:
 
 @router.get("/api/machines/{machine_id}/machineactions", summary="Actions of a device")
 def machine_actions(machine_id: str, request: Request, principal: Reader) -> Response:
-    device_id = _device_id(request, principal, machine_id)
+    device_id = device_id_of(request, principal, machine_id)
     return _page(request, principal, MachineAction.machine_id == device_id)
 
 
 @router.get("/api/machineactions/{action_id}", summary="Get a machine action")
 def get_action(action_id: str, request: Request, principal: Reader) -> Response:
-    return _answer(request, services_of(request).actions.get(principal.tenant_id, action_id))
+    return answer(request, services_of(request).actions.get(principal.tenant_id, action_id))
 
 
 @router.post("/api/machineactions/{action_id}/cancel", summary="Cancel a machine action")
@@ -79,7 +99,7 @@ def cancel(
     actions = services_of(request).actions
     kind = actions.get(principal.tenant_id, action_id).type
     check(principal, PERMISSIONS[kind])
-    return _answer(request, actions.cancel(principal, action_id, body.get("Comment")))
+    return answer(request, actions.cancel(principal, action_id, body.get("Comment")))
 
 
 @router.get("/api/machineactions/{action_id}/getPackageUri", summary="Get the link of a package")
@@ -106,9 +126,9 @@ def isolate(
     machine_id: str, request: Request, principal: Isolator, body: Annotated[Body, Depends(ISOLATION)]
 ) -> Response:
     """Cut a device off from everything but this server."""
-    device_id = _device_id(request, principal, machine_id)
+    device_id = device_id_of(request, principal, machine_id)
     kind = body.get("IsolationType")
-    return _answer(
+    return answer(
         request, services_of(request).actions.isolate(principal, device_id, body.get("Comment"), kind), 201
     )
 
@@ -117,8 +137,8 @@ def isolate(
 def unisolate(
     machine_id: str, request: Request, principal: Isolator, body: Annotated[Body, Depends(PLAIN)]
 ) -> Response:
-    device_id = _device_id(request, principal, machine_id)
-    return _answer(
+    device_id = device_id_of(request, principal, machine_id)
+    return answer(
         request, services_of(request).actions.unisolate(principal, device_id, body.get("Comment")), 201
     )
 
@@ -132,9 +152,9 @@ def stop_and_quarantine(
     machine_id: str, request: Request, principal: Quarantiner, body: Annotated[Body, Depends(FILE)]
 ) -> Response:
     """Stop the processes of a file on one device and lock the file away there."""
-    device_id = _device_id(request, principal, machine_id)
+    device_id = device_id_of(request, principal, machine_id)
     actions = services_of(request).actions
-    return _answer(
+    return answer(
         request, actions.stop_and_quarantine(principal, device_id, body.get("Comment"), body["Sha1"]), 201
     )
 
@@ -147,10 +167,58 @@ def stop_and_quarantine(
 def collect_package(
     machine_id: str, request: Request, principal: Collector, body: Annotated[Body, Depends(PLAIN)]
 ) -> Response:
-    device_id = _device_id(request, principal, machine_id)
-    return _answer(
+    device_id = device_id_of(request, principal, machine_id)
+    return answer(
         request, services_of(request).actions.collect_package(principal, device_id, body.get("Comment")), 201
     )
+
+
+@router.post(
+    "/api/machines/{machine_id}/restrictCodeExecution",
+    summary="Restrict what runs on a device",
+    status_code=201,
+)
+def restrict(
+    machine_id: str, request: Request, principal: Restrictor, body: Annotated[Body, Depends(PLAIN)]
+) -> Response:
+    """Let only files of the system's own folders and installed packages run."""
+    device_id = device_id_of(request, principal, machine_id)
+    return answer(
+        request, services_of(request).actions.restrict(principal, device_id, body.get("Comment")), 201
+    )
+
+
+@router.post(
+    "/api/machines/{machine_id}/unrestrictCodeExecution",
+    summary="Let everything run again on a device",
+    status_code=201,
+)
+def unrestrict(
+    machine_id: str, request: Request, principal: Restrictor, body: Annotated[Body, Depends(PLAIN)]
+) -> Response:
+    device_id = device_id_of(request, principal, machine_id)
+    return answer(
+        request, services_of(request).actions.unrestrict(principal, device_id, body.get("Comment")), 201
+    )
+
+
+@router.post("/api/machines/{machine_id}/runAntiVirusScan", summary="Scan a device", status_code=201)
+def scan(
+    machine_id: str, request: Request, principal: Scanner, body: Annotated[Body, Depends(SCANNING)]
+) -> Response:
+    """Look for listed hashes and matching rules, in the usual places (Quick) or everywhere (Full)."""
+    device_id = device_id_of(request, principal, machine_id)
+    actions = services_of(request).actions
+    return answer(request, actions.scan(principal, device_id, body.get("Comment"), body["ScanType"]), 201)
+
+
+@router.post("/api/machines/{machine_id}/offboard", summary="Offboard a device")
+def offboard(
+    machine_id: str, request: Request, principal: Offboarder, body: Annotated[Body, Depends(PLAIN)]
+) -> Response:
+    """Make a device's agent remove itself; its key is refused from then on. Answers 200, as documented."""
+    device_id = device_id_of(request, principal, machine_id)
+    return answer(request, services_of(request).actions.offboard(principal, device_id, body.get("Comment")))
 
 
 def _page(request: Request, principal: Principal, *where: Condition) -> Response:
@@ -161,11 +229,11 @@ def _page(request: Request, principal: Principal, *where: Condition) -> Response
     return answers.collection(request, "MachineActions", items, page, options)
 
 
-def _answer(request: Request, row: MachineAction, status: int = 200) -> Response:
+def answer(request: Request, row: MachineAction, status: int = 200) -> Response:
     return answers.entity(request, "MachineActions", shapes.machine_action(row), status)
 
 
-def _device_id(request: Request, principal: Principal, identifier: str) -> str:
+def device_id_of(request: Request, principal: Principal, identifier: str) -> str:
     """The id of a device that a path names in any way; some clients name it by its aadDeviceId."""
     with services_of(request).database.read(principal.tenant_id) as session:
         return find_device_id(session, identifier)

@@ -20,6 +20,7 @@ from shieldwall.api.vocabulary import (
 )
 from shieldwall.detection.models import Indicator
 from shieldwall.devices.models import Device, DeviceGroup, DeviceTag
+from shieldwall.response.library import LibraryFile
 from shieldwall.response.models import MachineAction
 
 DEVICE_VALUES = ("Normal", "Low", "High")
@@ -200,6 +201,25 @@ MACHINE_ACTIONS = EntitySet(
     ),
     aliases={"lastupdatetimeutc": "lastUpdateDateTimeUtc", "creationdatetime": "creationDateTimeUtc"},
     order=(("creationDateTimeUtc", True),),
+)
+
+LIBRARY_FILES = EntitySet(
+    "LibraryFiles",
+    LibraryFile,
+    "fileName",
+    by_name(
+        [
+            _text("fileName", LibraryFile.file_name),
+            _lower("sha256", LibraryFile.sha256),
+            _text("description", LibraryFile.description),
+            _time("creationTime", LibraryFile.creation_time),
+            _time("lastUpdatedTime", LibraryFile.last_updated_time),
+            _text("createdBy", LibraryFile.created_by),
+            _flag("hasParameters", LibraryFile.has_parameters),
+            _text("parametersDescription", LibraryFile.parameters_description),
+        ]
+    ),
+    order=(("fileName", False),),
 )
 
 INDICATORS = EntitySet(

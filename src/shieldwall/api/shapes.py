@@ -10,6 +10,7 @@ from shieldwall.alerts.models import Alert, AlertComment, Evidence
 from shieldwall.api.answers import Entity
 from shieldwall.detection.models import Indicator
 from shieldwall.devices.models import Device
+from shieldwall.response.library import LibraryFile
 from shieldwall.response.models import MachineAction
 from shieldwall.times import to_text
 
@@ -166,6 +167,19 @@ def machine_action(row: MachineAction) -> Entity:
         and {"fileIdentifier": file, "fileIdentifierType": row.related_file_identifier_type},
         "commands": row.commands,
         "troubleshootInfo": row.troubleshoot_info,
+    }
+
+
+def library_file(row: LibraryFile) -> Entity:
+    return {
+        "fileName": row.file_name,
+        "sha256": row.sha256,
+        "description": row.description,
+        "creationTime": to_text(row.creation_time),
+        "lastUpdatedTime": to_text(row.last_updated_time),
+        "createdBy": row.created_by,
+        "hasParameters": row.has_parameters,
+        "parametersDescription": row.parameters_description,
     }
 
 

@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 
 from shieldwall.devices.models import Device
 from shieldwall.gateway.authentication import Caller
-from shieldwall.response.actions import ISOLATE, MESSAGE_TYPES, OPEN, UNISOLATE, cancelled_for, pending_for
+from shieldwall.response.actions import cancelled_for, pending_for
+from shieldwall.response.kinds import ISOLATE, KINDS, OPEN, UNISOLATE
 from shieldwall.response.models import MachineAction
 from shieldwall.services import Services
 from shieldwall.times import now
@@ -83,7 +84,7 @@ def _mark(message: Message) -> tuple[str, ...]:
 
 def _actions(session: Session, device: Device) -> list[Message]:
     return [
-        (action.id, MESSAGE_TYPES[action.type], dict(action.parameters))
+        (action.id, KINDS[action.type].message, dict(action.parameters))
         for action in pending_for(session, device.id)
     ] + [
         # A cancellation's id follows from the action's, so that an agent carries it out once.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+from pathlib import Path
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from shieldwall import log, metrics
@@ -19,7 +20,7 @@ from shieldwall.gateway import bodies
 from shieldwall.gateway.authentication import Caller, authenticate, digest
 from shieldwall.gateway.messages import Poll, Told, is_correction, waiting
 from shieldwall.identity.tls import ca_path
-from shieldwall.response.actions import COLLECT_PACKAGE, OPEN
+from shieldwall.response.kinds import COLLECT_PACKAGE, LIVE_RESPONSE, OPEN
 from shieldwall.services import Services
 from shieldwall.telemetry.ingest import Batch
 from shieldwall.times import now, to_text
@@ -145,7 +146,7 @@ async def receive_result(request: Request) -> Response:
     return Response(status_code=204)
 
 
-async def receive_package(request: Request) -> Response:
+async def receive_upload(request: Request) -> Response:
     """Store an upload: the request is signed with its declared digest, which is checked as the body comes."""
     services: Services = request.app.state.services
     declared = request.headers.get("x-shieldwall-sha256", "").lower()
@@ -153,18 +154,40 @@ async def receive_package(request: Request) -> Response:
         raise bad_request("X-Shieldwall-SHA256 must be the body's SHA-256 in hex.")
     caller = await authenticate(request, declared)
     action_id = str(request.path_params["action_id"])
-    await asyncio.to_thread(_check_upload, services, caller, action_id)
-    await services.packages.receive(action_id, bodies.stream(request), declared)
+    index: int | None = request.path_params.get("index")
+    await asyncio.to_thread(_check_upload, services, caller, action_id, index)
+    await services.packages.receive(action_id, bodies.stream(request), declared, index)
     return Response(status_code=204)
 
 
-def _check_upload(services: Services, caller: Caller, action_id: str) -> None:
-    """An upload belongs to an open collection of this very device."""
+def _check_upload(services: Services, caller: Caller, action_id: str, index: int | None) -> None:
+    """An upload belongs to an open action of this very device: a package, or the result of a command."""
     action = services.actions.get(caller.tenant_id, action_id)
-    if action.machine_id != caller.device_id or action.type != COLLECT_PACKAGE:
+    kind = COLLECT_PACKAGE if index is None else LIVE_RESPONSE
+    if action.machine_id != caller.device_id or action.type != kind:
         raise not_found("Machine action", action_id)
+    if index is not None and index >= len(action.commands):
+        raise not_found("Command", str(index))
     if action.status not in OPEN:
         raise ApiError(409, "DisallowedOperation", f"The action has ended: {action.status}.")
+
+
+async def send_library_file(request: Request) -> Response:
+    """A file that an open live response of this device names, by its hash."""
+    services: Services = request.app.state.services
+    caller = await authenticate(request, digest(b""))
+    action_id = str(request.path_params["action_id"])
+    wanted = str(request.path_params["sha256"])
+
+    def find() -> Path:
+        action = services.actions.get(caller.tenant_id, action_id)
+        named = {step.get("file", {}).get("sha256") for step in action.parameters.get("commands", ())}
+        path = services.library.content(caller.tenant_id, wanted) if wanted in named else None
+        if action.machine_id != caller.device_id or action.status not in OPEN or path is None:
+            raise not_found("Library file", wanted)
+        return path
+
+    return FileResponse(await asyncio.to_thread(find), media_type="application/octet-stream")
 
 
 def _poll(request: Request) -> tuple[Poll, float]:
@@ -188,5 +211,7 @@ routes = [
     Route("/agent/v1/report", receive_report, methods=["POST"]),
     Route("/agent/v1/messages", poll_messages, methods=["GET"]),
     Route("/agent/v1/actions/{action_id:uuid}", receive_result, methods=["POST"]),
-    Route("/agent/v1/actions/{action_id:uuid}/package", receive_package, methods=["PUT"]),
+    Route("/agent/v1/actions/{action_id:uuid}/package", receive_upload, methods=["PUT"]),
+    Route("/agent/v1/actions/{action_id:uuid}/results/{index:int}", receive_upload, methods=["PUT"]),
+    Route("/agent/v1/actions/{action_id:uuid}/files/{sha256}", send_library_file, methods=["GET"]),
 ]

@@ -11,46 +11,40 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from shieldwall import metrics
 from shieldwall.devices.models import Device
-from shieldwall.errors import ApiError, bad_request, missing_parameter, not_found
+from shieldwall.errors import ApiError, bad_request, missing_parameter, not_found, too_many_requests
 from shieldwall.identity import audit
 from shieldwall.identity.principal import Principal
+from shieldwall.response.kinds import (
+    COLLECT_PACKAGE,
+    ISOLATE,
+    KINDS,
+    LIVE_RESPONSE,
+    OFFBOARD,
+    OPEN,
+    RESTRICT,
+    SCAN,
+    STOP_AND_QUARANTINE,
+    UNISOLATE,
+    UNRESTRICT,
+)
+from shieldwall.response.live_response import followed
 from shieldwall.response.models import MachineAction
 from shieldwall.settings import Settings
 from shieldwall.state.engine import Database
 from shieldwall.times import now
 from shieldwall.wakeups import Wakeups
 
-ISOLATE = "Isolate"
-UNISOLATE = "Unisolate"
-STOP_AND_QUARANTINE = "StopAndQuarantineFile"
-COLLECT_PACKAGE = "CollectInvestigationPackage"
-
-OPEN = ("Pending", "InProgress")
-FINAL = ("Succeeded", "Failed", "TimeOut", "Cancelled")
-
-DEADLINES = {
-    ISOLATE: timedelta(days=3),
-    UNISOLATE: timedelta(days=3),
-    STOP_AND_QUARANTINE: timedelta(hours=24),
-    COLLECT_PACKAGE: timedelta(hours=24),
-}
-"""How long an offline device may take before an action of a type becomes TimeOut."""
-
-MESSAGE_TYPES = {
-    ISOLATE: "isolate",
-    UNISOLATE: "unisolate",
-    STOP_AND_QUARANTINE: "stop_and_quarantine",
-    COLLECT_PACKAGE: "collect_package",
-}
-
 ISOLATION_TYPES = ("Full", "Selective")
+SCAN_TYPES = ("Quick", "Full")
 COMMENT_LIMIT = 4000
 RESULT_ITEMS = 200
+SESSIONS_LIMIT = 25
+"""Most open live responses of a tenant."""
 
 _SHA1 = re.compile(r"[0-9a-fA-F]{40}")
 
@@ -95,6 +89,44 @@ class ActionService:
         """Collect an investigation package from a device."""
         return self.create(principal, device_id, COLLECT_PACKAGE, comment)
 
+    def restrict(self, principal: Principal, device_id: str, comment: str | None) -> MachineAction:
+        """Let only programs of the system's own folders and packages run on a device."""
+        return self.create(principal, device_id, RESTRICT, comment)
+
+    def unrestrict(self, principal: Principal, device_id: str, comment: str | None) -> MachineAction:
+        return self.create(principal, device_id, UNRESTRICT, comment)
+
+    def scan(
+        self, principal: Principal, device_id: str, comment: str | None, scan_type: str
+    ) -> MachineAction:
+        """Look through a device's files for listed hashes and rules that match."""
+        scope = _one_of("ScanType", scan_type, SCAN_TYPES)
+        return self.create(principal, device_id, SCAN, comment, scope=scope, parameters={"scope": scope})
+
+    def offboard(self, principal: Principal, device_id: str, comment: str | None) -> MachineAction:
+        """Let a device go: its agent removes itself, and the server refuses it from then on."""
+        return self.create(principal, device_id, OFFBOARD, comment)
+
+    def run_live_response(
+        self, principal: Principal, device_id: str, comment: str | None, plan: Sequence[Mapping[str, Any]]
+    ) -> MachineAction:
+        """Run the commands of ``live_response.plan`` on a device, in their order."""
+        commands = [
+            {
+                "index": index,
+                "startTime": None,
+                "endTime": None,
+                "commandStatus": "Created",
+                "errors": [],
+                "command": step["command"],
+            }
+            for index, step in enumerate(plan)
+        ]
+        steps = [step["message"] for step in plan]
+        return self.create(
+            principal, device_id, LIVE_RESPONSE, comment, parameters={"commands": steps}, commands=commands
+        )
+
     def create(
         self,
         principal: Principal,
@@ -106,6 +138,8 @@ class ActionService:
         parameters: Mapping[str, Any] | None = None,
         related_file: tuple[str, str] | None = None,
         external_id: str | None = None,
+        commands: Sequence[Mapping[str, Any]] = (),
+        request_source: str = "PublicApi",
     ) -> MachineAction:
         """Ask a device for an action; ApiError 400 while one of the same kind is open there, 404 unknown."""
         if comment is not None and len(comment) > COMMENT_LIMIT:
@@ -116,6 +150,10 @@ class ActionService:
             device = session.get(Device, device_id, with_for_update={"of": Device})
             if device is None:
                 raise not_found("Machine", device_id)
+            if device.revoked:
+                raise bad_request("The device was offboarded.", "InvalidInput")
+            if kind == LIVE_RESPONSE and _open_sessions(session) >= SESSIONS_LIMIT:
+                raise too_many_requests(f"More than {SESSIONS_LIMIT} live response sessions are open.", 60)
             if _is_busy(session, device_id, kind, parameters or {}):
                 raise bad_request("Action is already in progress", "ActiveRequestAlreadyExists")
             action = MachineAction(
@@ -126,19 +164,20 @@ class ActionService:
                 requestor=principal.name or principal.application_id,
                 requestor_comment=comment,
                 external_id=external_id,
+                request_source=request_source,
                 status="Pending",
                 machine_id=device_id,
                 computer_dns_name=device.computer_dns_name,
                 creation_time=time,
                 last_update_time=time,
-                deadline=time + DEADLINES[kind],
+                deadline=time + KINDS[kind].time,
                 related_file_identifier_type=related_file[0] if related_file else None,
                 related_file_identifier=related_file[1] if related_file else None,
-                commands=[],
+                commands=[dict(command) for command in commands],
                 result={},
             )
             session.add(action)
-            detail = {"machine": device_id, "type": kind, **action.parameters}
+            detail = {"machine": device_id, "type": kind, **_told(action)}
             audit.record(session, principal, f"machineaction.{kind}", action.id, detail=detail)
         metrics.actions.labels(kind, "Pending").inc()
         self._wakeups.notify(principal.tenant_id, device_id)
@@ -176,6 +215,8 @@ class ActionService:
                 raise not_found("Machine action", action_id)
             if action.status not in OPEN or action.status == status:
                 return
+            if action.type == LIVE_RESPONSE:
+                action.commands = followed(action.commands, result.get("commands"))
             action.status = status
             action.last_update_time = now()
             action.result = {**action.result, **dict(list(result.items())[:RESULT_ITEMS])}
@@ -186,6 +227,10 @@ class ActionService:
                 device = session.get(Device, device_id, with_for_update={"of": Device})
                 if device:
                     device.isolated = action.type == ISOLATE
+            elif status == "Succeeded" and action.type == OFFBOARD:
+                device = session.get(Device, device_id, with_for_update={"of": Device})
+                if device:
+                    _let_go(session, device, action)
             audit.record(session, device_id, f"machineaction.{status.lower()}", action.id)
         metrics.actions.labels(action.type, status).inc()
 
@@ -232,18 +277,50 @@ def _overdue(time: Any) -> Any:
 
 
 def _is_busy(session: Session, device_id: str, kind: str, parameters: Mapping[str, Any]) -> bool:
-    """Whether such an action is open: of the same file; isolation and release exclude each other."""
-    kinds = (ISOLATE, UNISOLATE) if kind in (ISOLATE, UNISOLATE) else (kind,)
+    """Whether an action is open that this one would get in the way of."""
     open_actions = session.scalars(
         select(MachineAction).where(
             MachineAction.machine_id == device_id,
             MachineAction.status.in_(OPEN),
-            MachineAction.type.in_(kinds),
+            MachineAction.type.in_(KINDS[kind].excludes),
         )
     )
-    if kind == STOP_AND_QUARANTINE:
+    if KINDS[kind].by_file:
         return any(action.parameters.get("sha1") == parameters.get("sha1") for action in open_actions)
     return any(True for _ in open_actions)
+
+
+def _open_sessions(session: Session) -> int:
+    wanted = select(func.count()).select_from(MachineAction)
+    return (
+        session.scalar(wanted.where(MachineAction.type == LIVE_RESPONSE, MachineAction.status.in_(OPEN))) or 0
+    )
+
+
+def _told(action: MachineAction) -> dict[str, Any]:
+    """What the audit keeps of an action: all that is done on the device, so scripts with their arguments."""
+    if action.type == LIVE_RESPONSE:
+        return {"commands": [command["command"] for command in action.commands]}
+    return dict(action.parameters)
+
+
+def _let_go(session: Session, device: Device, action: MachineAction) -> None:
+    """The agent has removed itself: its key opens nothing any more, and what else was asked of it is over."""
+    device.revoked = True
+    device.onboarding_status = "CanBeOnboarded"
+    device.health_status = "Inactive"
+    left = session.scalars(
+        select(MachineAction).where(
+            MachineAction.machine_id == device.id,
+            MachineAction.status.in_(OPEN),
+            MachineAction.id != action.id,
+        )
+    )
+    for other in left:
+        other.status = "Failed"
+        other.last_update_time = now()
+        other.troubleshoot_info = "The device was offboarded."
+    audit.record(session, device.id, "device.offboard", device.id)
 
 
 def _existing(session: Session, action_id: str, *, lock: bool = False) -> MachineAction:

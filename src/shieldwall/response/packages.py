@@ -33,9 +33,14 @@ class PackageStore:
                 write_file(path, secrets.token_bytes(32))
         self._key = path.read_bytes()
 
-    async def receive(self, action_id: str, body: AsyncIterator[bytes], digest: str) -> int:
-        """Store an upload, durable when its size is returned; ApiError 400 on another SHA-256."""
-        target = self._path(action_id)
+    async def receive(
+        self, action_id: str, body: AsyncIterator[bytes], digest: str, index: int | None = None
+    ) -> int:
+        """Store an upload, durable when its size is returned; ApiError 400 on another SHA-256.
+
+        ``index`` tells the results of a live response's commands apart.
+        """
+        target = self._path(action_id, index)
         scratch = target.with_suffix(f".{secrets.token_hex(8)}.part")
         size = 0
         seen = hashlib.sha256()
@@ -57,31 +62,35 @@ class PackageStore:
             scratch.unlink(missing_ok=True)
         return size
 
-    def has(self, action_id: str) -> bool:
-        return self._path(action_id).exists()
+    def has(self, action_id: str, index: int | None = None) -> bool:
+        return self._path(action_id, index).exists()
 
-    def link(self, tenant_id: str, action_id: str) -> str:
-        """An address from which the package can be fetched for half an hour without a token."""
+    def link(self, tenant_id: str, action_id: str, index: int | None = None) -> str:
+        """An address from which an upload can be fetched for half an hour without a token."""
         expires = int(time.time()) + LINK_SECONDS
-        query = urlencode({"se": expires, "sig": self._sign(tenant_id, action_id, expires), "tid": tenant_id})
-        return f"{self._url}/downloads/{action_id}/InvestigationPackage.zip?{query}"
+        signature = self._sign(tenant_id, _name(action_id, index), expires)
+        query = urlencode({"se": expires, "sig": signature, "tid": tenant_id})
+        place = "InvestigationPackage.zip" if index is None else f"LiveResponse/{index}"
+        return f"{self._url}/downloads/{action_id}/{place}?{query}"
 
-    def open_link(self, tenant_id: str, action_id: str, expires: str, signature: str) -> Path:
+    def open_link(
+        self, tenant_id: str, action_id: str, expires: str, signature: str, index: int | None = None
+    ) -> Path:
         """The file behind a link; ApiError 403 when the link is not ours or over, 404 when it is gone."""
         try:
             until = int(expires)
-            path = self._path(action_id)
+            path = self._path(action_id, index)
         except ValueError:
             raise ApiError(403, "Forbidden", "The link is not valid.") from None
         # What we signed is ASCII; other texts could not even be compared.
         if not (tenant_id.isascii() and signature.isascii()):
             raise ApiError(403, "Forbidden", "The link is not valid.")
-        if not hmac.compare_digest(self._sign(tenant_id, action_id, until), signature):
+        if not hmac.compare_digest(self._sign(tenant_id, _name(action_id, index), until), signature):
             raise ApiError(403, "Forbidden", "The link is not valid.")
         if until < time.time():
             raise ApiError(403, "Forbidden", "Signature not valid in the specified key time frame")
         if not path.exists():
-            raise ApiError(404, "NotFound", "The package is no longer kept.")
+            raise ApiError(404, "NotFound", "The file is no longer kept.")
         return path
 
     def prune(self) -> None:
@@ -92,9 +101,14 @@ class PackageStore:
             if path.stat().st_mtime < limit:
                 path.unlink(missing_ok=True)
 
-    def _path(self, action_id: str) -> Path:
-        return self._folder / f"{UUID(action_id)}.zip"
+    def _path(self, action_id: str, index: int | None = None) -> Path:
+        name = str(UUID(action_id))
+        return self._folder / (f"{name}.zip" if index is None else f"{name}.{index}.result")
 
-    def _sign(self, tenant_id: str, action_id: str, expires: int) -> str:
-        text = f"{tenant_id}\n{action_id}\n{expires}"
+    def _sign(self, tenant_id: str, name: str, expires: int) -> str:
+        text = f"{tenant_id}\n{name}\n{expires}"
         return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def _name(action_id: str, index: int | None) -> str:
+    return action_id if index is None else f"{action_id}/{index}"

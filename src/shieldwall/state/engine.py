@@ -21,6 +21,8 @@ MODEL_MODULES = (
     "shieldwall.detection.models",
     "shieldwall.alerts.models",
     "shieldwall.response.models",
+    "shieldwall.response.library",
+    "shieldwall.investigations.models",
 )
 """Every module that declares tables; migrations and ``create_all`` read them."""
 

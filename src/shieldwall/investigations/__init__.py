@@ -1,0 +1,1 @@
+"""Automated investigations: what a device's alerts touched, judged, and what is done about it."""

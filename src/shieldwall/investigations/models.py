@@ -1,0 +1,44 @@
+"""Table of automated investigations."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, Index, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from shieldwall.alerts.models import ROW_ID
+from shieldwall.state.base import Base, TenantOwned, UtcDateTime
+
+
+class Investigation(TenantOwned, Base):
+    """One investigation of one device. ``state`` has the documented values."""
+
+    __tablename__ = "investigations"
+
+    id: Mapped[int] = mapped_column(ROW_ID, primary_key=True, autoincrement=True)
+    state: Mapped[str] = mapped_column(String(40), default="Queued")
+    start_time: Mapped[datetime] = mapped_column(UtcDateTime)
+    end_time: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    last_update_time: Mapped[datetime] = mapped_column(UtcDateTime)
+    deadline: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """When actions that still wait for approval count as rejected."""
+    cancelled_by: Mapped[str | None] = mapped_column(String(200))
+    status_details: Mapped[str | None] = mapped_column(Text)
+    machine_id: Mapped[str] = mapped_column(String(40))
+    computer_dns_name: Mapped[str | None] = mapped_column(String(255))
+    triggering_alert_id: Mapped[str | None] = mapped_column(String(80))
+    requestor: Mapped[str] = mapped_column(String(200))
+    comment: Mapped[str | None] = mapped_column(Text)
+    findings: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+    """Each file that was judged: hashes, name, verdict and the reasons for it."""
+    actions: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+    """Remediation: what of which file, whether it waits, was approved or rejected, and its machine action."""
+
+    __table_args__ = (
+        Index(None, "tenant_id", "machine_id", "state"),
+        Index(None, "tenant_id", "start_time"),
+        Index(None, "state"),
+        {"sqlite_autoincrement": True},
+    )
