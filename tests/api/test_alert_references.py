@@ -119,8 +119,8 @@ def test_after_the_alert_was_resolved_a_new_one_is_made(event: Api) -> None:
 
 def test_the_same_asked_for_at_once_is_one_alert(event: Api) -> None:
     create(event, title="warm up", **EXACT)
-    with ThreadPoolExecutor(6) as pool:
-        found = set(pool.map(lambda _: create(event, **EXACT)["id"], range(12)))
+    with ThreadPoolExecutor(4) as pool:
+        found = set(pool.map(lambda _: create(event, **EXACT)["id"], range(6)))
     assert len(found) == 1
     with event.services.database.read(TENANT) as session:
         assert session.scalar(select(func.count()).where(Alert.title == TOLD["title"])) == 1

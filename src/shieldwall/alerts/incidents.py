@@ -53,6 +53,7 @@ def _related(session: Session, alert: Alert, links: Collection[str], window: tim
             Incident.status.in_(("Active", "InProgress")),
         )
         .order_by(Incident.id)
+        .with_for_update()
     ).all()
 
 

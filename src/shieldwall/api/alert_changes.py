@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from shieldwall.alerts.models import Alert, AlertComment
+from shieldwall.alerts.models import Alert, AlertComment, Incident
 from shieldwall.alerts.risk import update_risk
 from shieldwall.api.bodies import Body
 from shieldwall.errors import not_found
@@ -25,7 +25,12 @@ _COLUMNS = {
 
 def update_alerts(session: Session, principal: Principal, identifiers: Sequence[str], change: Body) -> None:
     """Apply the properties of ``change`` to alerts; ApiError 404 for an unknown one, then none is changed."""
-    # Locked in one order, so that two batches never wait for each other.
+    # Locked in one order, incidents first, so that two changes never wait for each other.
+    of_incidents = select(Alert.incident_id).where(Alert.id.in_(identifiers))
+    touched = select(Incident).where(Incident.id.in_(of_incidents)).order_by(Incident.id).with_for_update()
+    for incident in session.scalars(touched):
+        # Clients that poll for changed incidents see changes of their alerts.
+        incident.last_update_time = now()
     locked = select(Alert).where(Alert.id.in_(identifiers)).order_by(Alert.id).with_for_update()
     rows = {row.id: row for row in session.scalars(locked)}
     for identifier in identifiers:

@@ -1,4 +1,4 @@
-"""Incidents with their alerts."""
+"""Incidents with their alerts: list, get, change."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from starlette.responses import Response
 from shieldwall.alerts.models import Alert, Evidence, Incident
 from shieldwall.api import answers, incident_shapes, sets
 from shieldwall.api.access import requires, services_of
+from shieldwall.api.bodies import Body, Parameter, Shape, choices, invalid_body
+from shieldwall.api.incident_changes import update_incident
 from shieldwall.api.odata.options import read_options
-from shieldwall.api.odata.query import fetch
+from shieldwall.api.odata.query import count, fetch
 from shieldwall.api.routing import router as new_router
+from shieldwall.api.vocabulary import VERDICT
 from shieldwall.devices.models import Device
 from shieldwall.errors import not_found
 from shieldwall.identity.principal import Principal
@@ -24,6 +27,15 @@ from shieldwall.identity.principal import Principal
 router = new_router("Incidents")
 
 Reader = Annotated[Principal, Depends(requires("Incident.Read.All", "Incident.ReadWrite.All"))]
+Writer = Annotated[Principal, Depends(requires("Incident.ReadWrite.All"))]
+
+CHANGE = Shape(
+    # What is redirected is so by a merge alone.
+    Parameter("status", choices=choices("Active", "InProgress", "Resolved")),
+    *VERDICT,
+    Parameter("tags", many=True, limit=200),
+    Parameter("comment"),
+)
 
 
 @router.get("/api/incidents", summary="List incidents")
@@ -36,16 +48,43 @@ def list_incidents(request: Request, principal: Reader) -> Response:
     return answers.collection(request, "Incidents", items, page, options)
 
 
+@router.get("/api/incidents/$count", summary="Count incidents")
+def count_incidents(request: Request, principal: Reader) -> Response:
+    options = read_options(request.url.query, sets.INCIDENTS)
+    with services_of(request).database.read(principal.tenant_id) as session:
+        return answers.number(count(session, sets.INCIDENTS, options))
+
+
 @router.get("/api/incidents/{incident_id}", summary="Get an incident")
 def get_incident(incident_id: str, request: Request, principal: Reader) -> Response:
     """One incident with its alerts; one that was merged names the incident it went into."""
-    if not (incident_id.isascii() and incident_id.isdigit() and len(incident_id) < 19):
-        raise not_found("Incident", incident_id[:40])
     with services_of(request).database.read(principal.tenant_id) as session:
-        row = session.scalar(select(Incident).where(Incident.id == int(incident_id)))
-        if row is None:
-            raise not_found("Incident", incident_id)
+        row = find_incident(session, incident_id)
         return answers.entity(request, "Incidents", _with_alerts(session, [row])[0])
+
+
+@router.patch("/api/incidents/{incident_id}", summary="Update an incident")
+def patch_incident(
+    incident_id: str, request: Request, principal: Writer, body: Annotated[Body, Depends(CHANGE)]
+) -> Response:
+    """Change status, assignedTo, classification, determination or tags, or add a comment; the rest stays."""
+    if not body:
+        raise invalid_body("The request body changes nothing.")
+    with services_of(request).database.session(principal.tenant_id) as session:
+        row = update_incident(session, principal, find_incident(session, incident_id).id, body)
+        session.flush()
+        answer = _with_alerts(session, [row])[0]
+    return answers.entity(request, "Incidents", answer)
+
+
+def find_incident(session: Session, identifier: str) -> Incident:
+    """An incident of the session's tenant by its number; ApiError 404."""
+    if not (identifier.isascii() and identifier.isdigit() and len(identifier) < 19):
+        raise not_found("Incident", identifier[:40])
+    row = session.scalar(select(Incident).where(Incident.id == int(identifier)))
+    if row is None:
+        raise not_found("Incident", identifier)
+    return row
 
 
 def _with_alerts(session: Session, rows: Sequence[Incident]) -> list[answers.Entity]:
