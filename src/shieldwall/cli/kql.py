@@ -20,15 +20,14 @@ def check(files: Files) -> None:
 
     Example: shieldwall kql check detections/
     """
-    from shieldwall.telemetry.hunting import WrongQuery, compiled
+    from shieldwall.kql.checking import mistakes
+    from shieldwall.telemetry.hunting import hunting_schema
 
-    wrong = 0
+    wrong = False
     for path in _each(files):
-        try:
-            compiled(_read(path))
-        except WrongQuery as error:
-            wrong += 1
-            typer.echo(f"{path}:{error.line}:{error.column}: {error.plain}")
+        for error in mistakes(_read(path), hunting_schema()):
+            wrong = True
+            typer.echo(f"{path}:{error.line}:{error.column}: {error.message}")
     if wrong:
         raise typer.Exit(1)
 
