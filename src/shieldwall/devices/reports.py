@@ -27,7 +27,7 @@ _TEXTS = {
 }
 _ADDRESS_KEYS = ("ipAddress", "macAddress", "type", "operationalStatus")
 _USER_KEYS = ("userName", "domainName")
-_SENSOR_KEYS = ("mechanism", "events", "lost", "detail")
+_SENSOR_KEYS = ("mechanism", "misses", "events", "lost", "detail")
 
 
 def apply_report(device: Device, report: Mapping[str, Any], address: str) -> None:
