@@ -113,33 +113,44 @@ def rows_of(
     compiler: Compiler, graph: Graph, edges: Questions, nodes: Questions | None, env: Environment
 ) -> Union:
     """The rows of edges, and those of nodes where they matter, one below the other."""
-    shared = [KIND, SOURCE, TARGET, *([SUBGRAPH] if graph.partitioned else [])]
     edge_rows, edge_values = edges.bind(compiler, graph.edges, env)
-    legs = [(edge_rows, {KIND: str(EDGE), SOURCE: SOURCE, TARGET: TARGET, SUBGRAPH: SUBGRAPH}, edge_values)]
+    legs: list[Relation] = [edge_rows]
     node_values: list[Value] = []
     if nodes is not None:
         node_rows, node_values = nodes.bind(compiler, graph.nodes, env)
-        legs.append((node_rows, {KIND: str(NODE), SOURCE: ID, TARGET: "", SUBGRAPH: SUBGRAPH}, node_values))
-    kind = next(column.type for column in graph.edges.columns if column.name == SOURCE)
-    for number, (select, names, values) in enumerate(legs):
-        own = {column.name: column for column in select.columns}
-        columns = [_end(own, name, names[name], kind) for name in shared]
-        for of, whose in enumerate((edge_values, node_values)):
-            for place, value in enumerate(whose):
-                if of == number and whose is values:
-                    columns.append(Column(f"$value{of}_{place}", value.type, value.sql, value.deps))
-                else:
-                    columns.append(Column(f"$value{of}_{place}", value.type, sql.null(value.type)))
-        select.columns = columns
-    selects = [select for select, _, _ in legs]
-    return Union([Column(column.name, column.type) for column in selects[0].columns], list(selects))
+        node_rows.columns = [
+            *_ends(node_rows, NODE, ID, ""),
+            *_nothing("edge", edge_values),
+            *_held("node", node_values),
+        ]
+        legs.append(node_rows)
+    edge_rows.columns = [
+        *_ends(edge_rows, EDGE, SOURCE, TARGET),
+        *_held("edge", edge_values),
+        *_nothing("node", node_values),
+    ]
+    return Union([Column(column.name, column.type) for column in edge_rows.columns], legs)
 
 
-def _end(own: dict[str, Column], name: str, source: str, kind: str) -> Column:
-    """One of the columns that edges and nodes have in common."""
-    if name == KIND:
-        return Column(name, "long", f"toInt64({source})")
-    if not source:
-        return Column(name, kind, sql.null(kind))
-    column = own[source]
-    return Column(name, column.type, column.sql, column.deps)
+def _ends(rows: Select, kind: int, source: str, target: str) -> list[Column]:
+    """What edges and nodes have in common: what they are, ids, and the subgraph if there are several."""
+    held = {column.name: column for column in rows.columns}
+    found = [Column(KIND, "long", f"toInt64({kind})")]
+    for name, of in ((SOURCE, source), (TARGET, target), (SUBGRAPH, SUBGRAPH)):
+        if (column := held.get(of)) is not None:
+            found.append(Column(name, column.type, column.sql, column.deps))
+        elif name == TARGET:
+            found.append(Column(name, found[-1].type, sql.null(found[-1].type)))
+    return found
+
+
+def _held(prefix: str, values: list[Value]) -> list[Column]:
+    return [
+        Column(f"${prefix}{place}", value.type, value.sql, value.deps) for place, value in enumerate(values)
+    ]
+
+
+def _nothing(prefix: str, values: list[Value]) -> list[Column]:
+    return [
+        Column(f"${prefix}{place}", value.type, sql.null(value.type)) for place, value in enumerate(values)
+    ]

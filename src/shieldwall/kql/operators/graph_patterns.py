@@ -67,19 +67,23 @@ def graph_shortest_paths(
     output = str(node.parts.get("output", "any"))
     if output not in ("any", "all"):
         raise KqlError(f"'{output}' is not a kind of output; any and all are.", node.at)
-    matching = Matching(compiler, graph_of(relation, node), node, env)
     if len(node.parts["sequences"]) > 1:
         raise KqlError("graph-shortest-paths takes one sequence of nodes and edges.", node.at, "SEM1023")
+    matching = Matching(compiler, graph_of(relation, node), node, env, chooses=True)
     if not any(link.is_path for link in matching.pattern.links):
         raise KqlError("graph-shortest-paths takes a path, such as -[e*1..3]->.", node.at, "SEM1023")
-    matching.decide_early()
     return matching.relation("none", lambda search: shortest(search, every=output == "all"))
 
 
 class Matching:
-    """One operator: its pattern, what it asks of nodes and edges, and what it makes of matches."""
+    """One operator: its pattern, what it asks of nodes and edges, and what it makes of matches.
 
-    def __init__(self, compiler: Compiler, graph: Graph, node: Operator, env: Environment) -> None:
+    If it ``chooses`` among matches, all conditions must be decided during the search.
+    """
+
+    def __init__(
+        self, compiler: Compiler, graph: Graph, node: Operator, env: Environment, *, chooses: bool = False
+    ) -> None:
         self.compiler = compiler
         self.graph = graph
         self.env = env
@@ -88,7 +92,7 @@ class Matching:
         self.over_matches: list[Expr] = []
         """Conditions over columns of matches."""
         self._splitter = Splitter(self.pattern)
-        self._all_early = False
+        self._chooses = chooses
         predicate: Expr | None = node.parts["predicate"]
         for part in conjuncts(predicate) if predicate is not None else ():
             self._condition(part)
@@ -97,10 +101,6 @@ class Matching:
             (self.nodes if leaf.of_nodes else self.edges).leaves.append(leaf)
         links = range(len(self.pattern.links))
         self.edges.filtered = all(("link", number) in self.edges.conditions for number in links)
-
-    def decide_early(self) -> None:
-        """Decide about conditions during the search, whatever they are."""
-        self._all_early = True
 
     def _condition(self, node: Expr) -> None:
         pattern = self.pattern
@@ -129,14 +129,10 @@ class Matching:
     def _asked_of_nodes(self) -> Questions | None:
         """What is asked of nodes; None where their ids, as edges have them, are enough."""
         pattern, conditions = self.pattern, self.nodes.conditions
-        needed: set[tuple[str, int]] = set()
-        for leaf in self.nodes.leaves:
-            part = (
-                ("inner", pattern.edges[leaf.variable])
-                if leaf.how
-                else ("node", pattern.nodes[leaf.variable])
-            )
-            needed.add(part)
+        needed = {
+            ("inner", pattern.edges[leaf.variable]) if leaf.how else ("node", pattern.nodes[leaf.variable])
+            for leaf in self.nodes.leaves
+        }
         for node in range(pattern.size):
             # One without edges is known by its row alone.
             if not any(node in (link.left, link.right) and link.least for link in pattern.links):
@@ -219,7 +215,7 @@ class Matching:
         late: list[Expr] = []
         for node in self.over_matches:
             leaves = self._used([node])
-            check = self._decided(node) if self._all_early else self._compared(node, leaves)
+            check = self._decided(node) if self._chooses else self._compared(node, leaves)
             if check is None:
                 late.append(node)
                 continue
