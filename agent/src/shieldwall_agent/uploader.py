@@ -12,7 +12,8 @@ from shieldwall_agent.events import Event, events_lost
 from shieldwall_agent.spool_reader import Batch, SpoolReader
 from shieldwall_agent.transport import Answer, Client, Pause, Refused, Unreachable
 
-SHORTEST_INTERVAL = 0.45  # seconds from one small batch to the next; a lone one goes at once
+# Seconds from one small batch to the next; a lone one goes at once. Each costs two milliseconds of CPU.
+SHORTEST_INTERVAL = 0.95
 POLL_SECONDS = 5.0  # how often the spool is looked into though nobody woke us
 
 log = logging.getLogger(__name__)

@@ -353,7 +353,7 @@ def test_what_a_crash_interrupted_is_begun_repeated_or_failed(
     again.close()
 
 
-def test_spooled_event_reaches_the_server_within_half_a_second(server: ProtocolServer, state: State) -> None:
+def test_a_lone_event_goes_at_once_and_others_within_a_second(server: ProtocolServer, state: State) -> None:
     woken = threading.Event()
     writer = SpoolWriter(state.spool, wake=woken.set)
 
@@ -375,7 +375,8 @@ def test_spooled_event_reaches_the_server_within_half_a_second(server: ProtocolS
     stop.set()
     thread.join()
     writer.close()
-    assert sorted(delays)[2] < 0.6, delays
+    assert delays[0] < 0.6, delays
+    assert sorted(delays)[2] < 1.2, delays
 
 
 def test_journal_forgets_only_what_is_expired_and_reported(tmp_path: Path) -> None:
