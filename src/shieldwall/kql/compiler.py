@@ -212,6 +212,7 @@ class Compiler:
             relation = self.source(found.node, found.env)  # type: ignore[arg-type]
         finally:
             found.busy = False
+        check_columns(name, relation, found.columns, at)
         if isinstance(relation, Shared | Graph):
             found.shared = relation
         elif self.mentions[name] > 2 and not is_cheap(relation):
@@ -356,6 +357,7 @@ class Compiler:
         if piped is not None:
             if not parameters or parameters[0].type != "table":
                 raise KqlError(f"{node.name}() takes no table.", node.at)
+            check_columns(parameters[0].name, piped, parameters[0].columns, node.at)
             names[parameters[0].name] = self.share(piped) if self.mentions[parameters[0].name] > 2 else piped
             parameters = parameters[1:]
         named = {arg.names[0]: arg.value for arg in node.args if isinstance(arg, Named)}
@@ -382,7 +384,7 @@ class Compiler:
             raise KqlError(f"{node.name}(): the argument '{parameter.name}' is missing.", node.at, "SEM0219")
         if parameter.type == "table":
             assert given is not None
-            return Binding(given, binder.env)
+            return Binding(given, binder.env, columns=parameter.columns)
         value = binder.bind(given) if given is not None else Binder(self, binder.env).bind(parameter.default)  # type: ignore[arg-type]
         return convert(value, type_named(parameter.type, parameter.at), node.at)
 
@@ -461,6 +463,14 @@ class Compiler:
     def fetch(self, relation: Relation) -> Frame | None:
         """The rows of a relation now, if there is an engine: for operators whose columns depend on rows."""
         return inner_plan(self, relation).frame(self.engine) if self.engine is not None else None
+
+
+def check_columns(name: str, relation: Relation, wanted: Sequence[tuple[str, str]] | None, at: int) -> None:
+    """KqlError where a tabular argument lacks a column that its function declares."""
+    have = {column.name for column in relation.columns}
+    for column, _ in wanted or ():
+        if column not in have:
+            raise KqlError(f"The table for '{name}' has no column '{column}'.", at, "SEM0219")
 
 
 def with_inferred(select: Select, local: LocalCalls) -> Select:

@@ -24,6 +24,8 @@ class Binding:
     shared: Relation | None = None
     """The relation, if all uses read the same one."""
     busy: bool = False
+    columns: list[tuple[str, str]] | None = None
+    """Columns that it must have, if it is the tabular argument of a function that says so."""
 
 
 @dataclass(eq=False)
