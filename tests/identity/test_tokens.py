@@ -76,8 +76,9 @@ def unsigned(header: dict[str, Any], claims: dict[str, Any], signature: bytes = 
 
 
 def pass_time(tokens: TokenService) -> None:
-    """As if the seconds had passed for which an application is not read again."""
-    tokens._applications.expire(time.monotonic() + tokens_module.APPLICATION_SECONDS)
+    """As if the seconds had passed for which applications and people are not read again."""
+    for cache in (tokens._standings, tokens._people):
+        cache.expire(time.monotonic() + tokens_module.APPLICATION_SECONDS)
 
 
 def refused(tokens: TokenService, bearer: str | None) -> str:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, String, Text
+from sqlalchemy import JSON, BigInteger, ColumnElement, ForeignKey, Index, Integer, String, Text, select
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from shieldwall.state.base import Base, TenantOwned, UtcDateTime
+from shieldwall.devices.models import device_ids
+from shieldwall.state.base import Base, DeviceScoped, TenantOwned, UtcDateTime
 
 ROW_ID = BigInteger().with_variant(Integer, "sqlite")
 
 
-class Incident(TenantOwned, Base):
+class Incident(TenantOwned, DeviceScoped, Base):
     """A group of alerts that belong together; a merged one points to the incident it went into."""
 
     __tablename__ = "incidents"
@@ -36,8 +38,14 @@ class Incident(TenantOwned, Base):
 
     __table_args__ = (Index(None, "tenant_id", "last_update_time"), {"sqlite_autoincrement": True})
 
+    @classmethod
+    def within(cls, groups: Collection[int]) -> ColumnElement[bool]:
+        """An incident is of the devices of its alerts; one of them is enough."""
+        alerts = Alert.__table__.alias("reached_alerts")
+        return cls.id.in_(select(alerts.c.incident_id).where(alerts.c.machine_id.in_(device_ids(groups))))
 
-class Alert(TenantOwned, Base):
+
+class Alert(TenantOwned, DeviceScoped, Base):
     """One detection on one device."""
 
     __tablename__ = "alerts"
@@ -87,6 +95,10 @@ class Alert(TenantOwned, Base):
         Index(None, "tenant_id", "last_update_time"),
         Index(None, "tenant_id", "machine_id"),
     )
+
+    @classmethod
+    def within(cls, groups: Collection[int]) -> ColumnElement[bool]:
+        return cls.machine_id.in_(device_ids(groups))
 
 
 class AlertComment(TenantOwned, Base):

@@ -9,7 +9,9 @@ from sqlalchemy.orm import Session
 
 from shieldwall.alerts.models import Alert, Evidence
 from shieldwall.devices.models import Device
-from shieldwall.errors import not_found
+from shieldwall.errors import ApiError, not_found
+from shieldwall.state.base import Base
+from shieldwall.state.engine import unscoped
 
 
 def find_device(session: Session, identifier: str, *, lock: bool = False) -> Device:
@@ -24,6 +26,14 @@ def find_device_id(session: Session, identifier: str) -> str:
     Names come last: a device tells its own, and must not be able to take the place of another's id.
     """
     wanted = identifier.strip().lower()
+    found = _device_id(session, wanted)
+    if found is None:
+        with unscoped(session):
+            raise refusal("Machine", identifier.strip(), _device_id(session, wanted) is not None)
+    return found
+
+
+def _device_id(session: Session, wanted: str) -> str | None:
     ways = (
         Device.id == wanted,
         Device.aad_device_id == wanted,
@@ -33,13 +43,27 @@ def find_device_id(session: Session, identifier: str) -> str:
         found = session.scalar(select(Device.id).where(same).order_by(Device.last_contact.desc()).limit(1))
         if found is not None:
             return found
-    raise not_found("Machine", identifier.strip()[:100])
+    return None
 
 
 def find_alert(session: Session, alert_id: str) -> tuple[Alert, Sequence[Evidence]]:
     """An alert of the session's tenant with its evidence; ApiError 404."""
     row = session.scalar(select(Alert).where(Alert.id == alert_id))
     if row is None:
-        raise not_found("Alert", alert_id[:100])
+        raise missing(session, "Alert", Alert, alert_id)
     evidence = select(Evidence).where(Evidence.alert_id == alert_id).order_by(Evidence.id)
     return row, session.scalars(evidence).all()
+
+
+def missing(session: Session, kind: str, model: type[Base], identifier: object) -> ApiError:
+    """The refusal of an entity that a session did not find: 403 where the caller's device groups hide it."""
+    with unscoped(session):
+        return refusal(kind, str(identifier), session.get(model, identifier) is not None)
+
+
+def refusal(kind: str, identifier: str, hidden: bool) -> ApiError:
+    if hidden:
+        return ApiError(
+            403, "Forbidden", f"{kind} {identifier[:100]} is outside of the user's device groups."
+        )
+    return not_found(kind, identifier[:100])

@@ -16,7 +16,7 @@ from shieldwall.api import oauth_protocol as protocol
 from shieldwall.api.oauth_protocol import OAuthError
 from shieldwall.errors import ApiError
 from shieldwall.identity.applications import RESERVED_TENANTS, SignInError, find_tenant
-from shieldwall.identity.tokens import issuer
+from shieldwall.identity.claims import issuer
 
 if TYPE_CHECKING:
     from shieldwall.services import Services

@@ -143,7 +143,7 @@ class IndicatorService:
             found = Indicator(
                 tenant_id=tenant_id,
                 creation_time=time,
-                created_by=actor.application_id,
+                created_by=actor.actor,
                 created_by_display_name=name,
                 source=name,
                 source_type="AadApp",
@@ -156,7 +156,7 @@ class IndicatorService:
         for key, value in values.items():
             setattr(found, key, value)
         found.last_update_time = time
-        found.last_updated_by = actor.application_id
+        found.last_updated_by = actor.actor
         session.flush()
         session.add(IndicatorChange(tenant_id=tenant_id, indicator_id=found.id))
         detail = {"type": found.indicator_type, "value": found.indicator_value, "action": found.action}

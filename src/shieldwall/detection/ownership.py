@@ -14,10 +14,10 @@ ALL = "Ti.ReadWrite.All"
 
 def within_reach(actor: Principal) -> list[ColumnElement[bool]]:
     """What a query for the caller's indicators adds; others do not exist for it."""
-    return [] if actor.may(ALL) else [Indicator.created_by == actor.application_id]
+    return [] if actor.may(ALL) else [Indicator.created_by == actor.actor]
 
 
 def check_change(actor: Principal, indicator: Indicator) -> None:
     """ApiError 403 when another application has put the indicator on the list."""
-    if not actor.may(ALL) and indicator.created_by != actor.application_id:
+    if not actor.may(ALL) and indicator.created_by != actor.actor:
         raise ApiError(403, "Forbidden", f"Another application's indicator can be changed with {ALL} only.")

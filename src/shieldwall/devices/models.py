@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, Text
+from sqlalchemy import JSON, BigInteger, ColumnElement, ForeignKey, Index, Select, String, Text, func, select
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from shieldwall.state.base import Base, TenantOwned, UtcDateTime
+from shieldwall.state.base import Base, DeviceScoped, TenantOwned, UtcDateTime
 
 
 class DeviceGroup(TenantOwned, Base):
@@ -22,7 +23,7 @@ class DeviceGroup(TenantOwned, Base):
     __table_args__ = (Index(None, "tenant_id", "name", unique=True),)
 
 
-class Device(TenantOwned, Base):
+class Device(TenantOwned, DeviceScoped, Base):
     """An endpoint with an agent. The API calls it a Machine; column names follow the API's properties."""
 
     __tablename__ = "devices"
@@ -79,6 +80,17 @@ class Device(TenantOwned, Base):
     )
 
     __table_args__ = (Index(None, "tenant_id", "last_seen"),)
+
+    @classmethod
+    def within(cls, groups: Collection[int]) -> ColumnElement[bool]:
+        return func.coalesce(cls.device_group_id, 0).in_(groups)
+
+
+def device_ids(groups: Collection[int]) -> Select[tuple[str]]:
+    """The ids of devices in ``groups``, for the conditions of what belongs to a device."""
+    # An alias of the plain table: it keeps apart from the devices that the statement itself reads.
+    devices = Device.__table__.alias("reached")
+    return select(devices.c.id).where(func.coalesce(devices.c.device_group_id, 0).in_(groups))
 
 
 class DeviceTag(TenantOwned, Base):

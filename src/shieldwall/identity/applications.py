@@ -18,6 +18,8 @@ from shieldwall.errors import bad_request, not_found
 from shieldwall.identity import audit, client_secrets, permissions
 from shieldwall.identity.models import Application, ApplicationSecret, Tenant
 from shieldwall.identity.principal import Principal
+from shieldwall.identity.redirects import validated_redirects
+from shieldwall.identity.standing import Standing, standing
 from shieldwall.state.engine import Database
 from shieldwall.times import now
 
@@ -34,7 +36,7 @@ Actor = Principal | str
 
 
 class SignInError(Exception):
-    """Why a client was not recognised: ``reason`` is ``application``, ``secret`` or ``expired``."""
+    """Why a client was not recognised: ``application``, ``secret``, ``expired`` or ``assertion``."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -78,25 +80,43 @@ def create_application(
     roles: Iterable[str],
     *,
     days: int = SECRET_DAYS,
+    public: bool = False,
+    multi_tenant: bool = False,
+    delegated: Iterable[str] = (),
+    redirect_uris: Iterable[str] = (),
     actor: Actor = "system",
 ) -> tuple[Application, str]:
-    """Make an application with one secret, which is returned here and can never be read again."""
+    """Make an application with one secret, which is returned here and can never be read again.
+
+    A public one has no secret and no roles of its own: it acts for people only.
+    """
     if not name.strip() or len(name) > 200 or not name.isprintable():
         raise bad_request("An application's name is 1 to 200 printable characters.")
     application = Application(
         id=str(uuid4()),
         name=name,
         roles=permissions.validated(roles),
+        public=public,
+        multi_tenant=multi_tenant,
+        delegated=permissions.validated_delegated(delegated),
+        redirect_uris=validated_redirects(redirect_uris, public=public),
         created_time=now(),
         secrets=[],
+        certificates=[],
     )
-    secret, kept = _new_secret(application, days)
-    application.secrets.append(kept)
+    if public and application.roles:
+        raise bad_request(
+            "A public application cannot prove who it is, so it has no application permissions."
+        )
+    secret = ""
+    if not public:
+        secret, kept = _new_secret(application, days)
+        application.secrets.append(kept)
     try:
         with database.session(tenant_id) as session:
             session.add(application)
             session.flush()
-            detail = {"name": name, "roles": application.roles, "secret": kept.id}
+            detail = _detail(application) | {"secrets": [kept.id for kept in application.secrets]}
             audit.record(session, actor, "application.create", application.id, detail=detail)
     except IntegrityError:
         raise bad_request(f"There is an application named {name} already.") from None
@@ -116,16 +136,27 @@ def update_application(
     *,
     roles: Iterable[str] | None = None,
     disabled: bool | None = None,
+    multi_tenant: bool | None = None,
+    delegated: Iterable[str] | None = None,
+    redirect_uris: Iterable[str] | None = None,
     actor: Actor = "system",
 ) -> Application:
     """Change what an application may do; its tokens lose removed roles within seconds."""
     with database.session(tenant_id) as session:
-        application = _existing(session, application_id)
+        application = existing_application(session, application_id)
         if roles is not None:
             application.roles = permissions.validated(roles)
+        if application.public and application.roles:
+            raise bad_request("A public application cannot have application permissions.")
         if disabled is not None:
             application.disabled = disabled
-        detail = {"roles": application.roles, "disabled": application.disabled}
+        if multi_tenant is not None:
+            application.multi_tenant = multi_tenant
+        if delegated is not None:
+            application.delegated = permissions.validated_delegated(delegated)
+        if redirect_uris is not None:
+            application.redirect_uris = validated_redirects(redirect_uris, public=application.public)
+        detail = _detail(application)
         audit.record(session, actor, "application.update", application_id, detail=detail)
     return application
 
@@ -144,7 +175,9 @@ def rotate_secret(
     ``revoke_others`` ends them now. Secrets that have expired are removed.
     """
     with database.session(tenant_id) as session:
-        application = _existing(session, application_id)
+        application = existing_application(session, application_id)
+        if application.public:
+            raise bad_request("A public application has no secrets.")
         time = now()
         for old in list(application.secrets):
             if revoke_others or old.expires_time <= time:
@@ -163,18 +196,18 @@ def delete_application(
 ) -> None:
     """Remove an application; its tokens are refused within seconds."""
     with database.session(tenant_id) as session:
-        application = _existing(session, application_id)
+        application = existing_application(session, application_id)
         session.delete(application)
         audit.record(session, actor, "application.delete", application_id, detail={"name": application.name})
 
 
-def authenticate(database: Database, tenant_id: str, application_id: str, secret: str) -> Application:
+def authenticate(database: Database, tenant_id: str, application_id: str, secret: str) -> Standing:
     """The application that this secret is of; SignInError after the same time, whatever was wrong."""
-    application = _find(database, tenant_id, application_id)
+    application = find_application(database, tenant_id, application_id)
     candidates = _candidates(application, secret)
-    if application is None or application.disabled or not candidates:
+    if application is None or not candidates:
         client_secrets.match_nothing(secret)
-        raise SignInError("application" if application is None or application.disabled else "secret")
+        raise SignInError("application" if application is None else "secret")
     found = next((kept for kept in candidates if client_secrets.matches(secret, kept.digest)), None)
     if found is None:
         raise SignInError("secret")
@@ -183,35 +216,44 @@ def authenticate(database: Database, tenant_id: str, application_id: str, secret
     return application
 
 
-def recognise(database: Database, tenant_id: str, application_id: str, secret: str) -> Application | None:
+def recognise(database: Database, tenant_id: str, application_id: str, secret: str) -> Standing | None:
     """The application, if its secret was proven lately and is still good: ``authenticate`` at no cost."""
-    application = _find(database, tenant_id, application_id)
-    if application is None or application.disabled:
-        return None
+    application = find_application(database, tenant_id, application_id)
     for kept in _candidates(application, secret):
         if kept.expires_time > now() and client_secrets.is_remembered(secret, kept.digest):
             return application
     return None
 
 
-def _find(database: Database, tenant_id: str, application_id: str) -> Application | None:
-    if not _is_guid(application_id):
-        return None
-    with database.read(tenant_id) as session:
-        return session.get(Application, application_id.lower())
+def find_application(database: Database, tenant_id: str, application_id: str) -> Standing | None:
+    """An application that has a place in the tenant; None where it has none or is disabled."""
+    return standing(database, tenant_id, application_id) if _is_guid(application_id) else None
 
 
-def _existing(session: Session, application_id: str) -> Application:
+def existing_application(session: Session, application_id: str) -> Application:
     application = session.get(Application, application_id.lower()) if _is_guid(application_id) else None
     if application is None:
         raise not_found("Application", application_id)
     return application
 
 
-def _candidates(application: Application | None, secret: str) -> list[ApplicationSecret]:
+def _detail(application: Application) -> dict[str, object]:
+    """What the audit log tells of an application that was made or changed."""
+    return {
+        "name": application.name,
+        "roles": application.roles,
+        "disabled": application.disabled,
+        "delegated": application.delegated,
+        "redirect_uris": application.redirect_uris,
+        "public": application.public,
+        "multi_tenant": application.multi_tenant,
+    }
+
+
+def _candidates(found: Standing | None, secret: str) -> list[ApplicationSecret]:
     """Secrets that begin alike: nearly always one at most, so that one scrypt decides."""
     hint = secret[: client_secrets.HINT_LENGTH]
-    return [kept for kept in (application.secrets if application else ()) if kept.hint == hint]
+    return [kept for kept in (found.application.secrets if found else ()) if kept.hint == hint]
 
 
 def _new_secret(application: Application, days: int) -> tuple[str, ApplicationSecret]:

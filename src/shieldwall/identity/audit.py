@@ -34,7 +34,7 @@ def record(
     entry = AuditEntry(
         tenant_id=tenant_id or (actor.tenant_id if isinstance(actor, Principal) else None),
         time=now(),
-        actor=_cut(actor.application_id if isinstance(actor, Principal) else actor, 200),
+        actor=_cut(actor.actor if isinstance(actor, Principal) else actor, 200),
         action=_cut(action, 100),
         target=_cut(target, 300),
         outcome=_cut(outcome, 20),

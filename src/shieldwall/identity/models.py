@@ -1,4 +1,4 @@
-"""Tables of who may call: tenants, applications with their secrets, and what was done by whom."""
+"""Tables of what may call: tenants, applications with what proves them, consents, and the audit log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Tenant(Base):
 
 
 class Application(TenantOwned, Base):
-    """A program that gets tokens with client credentials; ``roles`` are its application permissions."""
+    """A program that gets tokens: its own by ``roles``, and those of people who sign in by ``delegated``."""
 
     __tablename__ = "applications"
 
@@ -32,7 +32,17 @@ class Application(TenantOwned, Base):
     roles: Mapped[list[str]] = mapped_column(JSON)
     created_time: Mapped[datetime] = mapped_column(UtcDateTime)
     disabled: Mapped[bool] = mapped_column(default=False)
+    public: Mapped[bool] = mapped_column(default=False)
+    """Runs where it can keep no secret, on people's own machines; then it proves nothing and has no roles."""
+    multi_tenant: Mapped[bool] = mapped_column(default=False)
+    """Other tenants may consent to it."""
+    delegated: Mapped[list[str]] = mapped_column(JSON, default=list)
+    """Delegated permissions that it may use in the name of people."""
+    redirect_uris: Mapped[list[str]] = mapped_column(JSON, default=list)
     secrets: Mapped[list[ApplicationSecret]] = relationship(cascade="all, delete-orphan", lazy="selectin")
+    certificates: Mapped[list[ApplicationCertificate]] = relationship(
+        cascade="all, delete-orphan", lazy="selectin"
+    )
 
     __table_args__ = (Index(None, "tenant_id", "name", unique=True),)
 
@@ -48,6 +58,51 @@ class ApplicationSecret(TenantOwned, Base):
     hint: Mapped[str] = mapped_column(String(8))
     created_time: Mapped[datetime] = mapped_column(UtcDateTime)
     expires_time: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class ApplicationCertificate(TenantOwned, Base):
+    """A certificate whose key signs an application's assertions."""
+
+    __tablename__ = "application_certificates"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    application_id: Mapped[str] = mapped_column(ForeignKey("applications.id", ondelete="CASCADE"), index=True)
+    sha1: Mapped[str] = mapped_column(String(40))
+    sha256: Mapped[str] = mapped_column(String(64))
+    """Thumbprints of the DER bytes in lower-case hexadecimal; ``x5t`` and ``x5t#S256`` name them."""
+    subject: Mapped[str] = mapped_column(String(300))
+    pem: Mapped[str] = mapped_column(Text)
+    created_time: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_time: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    __table_args__ = (Index(None, "application_id", "sha256", unique=True),)
+
+
+class UsedAssertion(TenantOwned, Base):
+    """An assertion that was accepted, until it expires: another with its ``jti`` is not."""
+
+    __tablename__ = "used_assertions"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """Hash of the application and the ``jti``."""
+    use: Mapped[str] = mapped_column(String(64))
+    """Hash of the whole assertion and the network that it came from."""
+    expires_time: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class Consent(TenantOwned, Base):
+    """What a tenant lets another tenant's application do in it."""
+
+    __tablename__ = "consents"
+
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True)
+    application_id: Mapped[str] = mapped_column(
+        ForeignKey("applications.id", ondelete="CASCADE"), primary_key=True
+    )
+    roles: Mapped[list[str]] = mapped_column(JSON)
+    delegated: Mapped[list[str]] = mapped_column(JSON)
+    granted_by: Mapped[str] = mapped_column(String(200))
+    created_time: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class AuditEntry(TenantOwned, Base):

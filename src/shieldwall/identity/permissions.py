@@ -1,8 +1,8 @@
-"""The application permissions that an application can hold; each route names those that open it."""
+"""The permissions there are. Routes name application permissions; the delegated ones follow from them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 from shieldwall.errors import bad_request
@@ -29,7 +29,11 @@ APPLICATION_PERMISSIONS = frozenset(
         "Machine.StopAndQuarantine",
         "RemediationTasks.Read.All",
         "Score.Read.All",
+        "SecurityAlert.Read.All",
+        "SecurityAlert.ReadWrite.All",
         "SecurityBaselinesAssessment.Read.All",
+        "SecurityIncident.Read.All",
+        "SecurityIncident.ReadWrite.All",
         "SecurityRecommendation.Read.All",
         "Software.Read.All",
         "ThreatHunting.Read.All",
@@ -41,17 +45,59 @@ APPLICATION_PERMISSIONS = frozenset(
     }
 )
 
-_BY_LOWER = {permission.lower(): permission for permission in APPLICATION_PERMISSIONS}
+_SAME = frozenset(
+    {
+        "File.Read.All",
+        "Ip.Read.All",
+        "SecurityAlert.Read.All",
+        "SecurityAlert.ReadWrite.All",
+        "SecurityIncident.Read.All",
+        "SecurityIncident.ReadWrite.All",
+        "ThreatHunting.Read.All",
+        "URL.Read.All",
+        "User.Read.All",
+    }
+)
+"""Permissions whose delegated twin keeps the ending that the others drop."""
+
+
+def delegated(permission: str) -> str:
+    """What a person needs where an application needs ``permission``."""
+    if permission in _SAME:
+        return permission
+    return permission.removesuffix(".All").replace("RemediationTasks.", "RemediationTask.")
+
+
+DELEGATED_PERMISSIONS = frozenset(
+    {
+        *map(delegated, APPLICATION_PERMISSIONS),
+        # Operations on scan definitions name the application's permission for people too.
+        "Machine.Read.All",
+    }
+)
 
 
 def validated(roles: Iterable[str]) -> list[str]:
-    """The roles sorted, each once, in their documented spelling. ApiError 400 names an unknown one."""
+    """Application permissions sorted, each once, as documented. ApiError 400 names an unknown one."""
+    return _spelled(roles, _APPLICATION)
+
+
+def validated_delegated(names: Iterable[str]) -> list[str]:
+    """Delegated permissions, likewise."""
+    return _spelled(names, _DELEGATED)
+
+
+def _spelled(names: Iterable[str], known: Mapping[str, str]) -> list[str]:
     found: set[str] = set()
-    for role in roles:
-        permission = _BY_LOWER.get(role.strip().lower())
+    for name in names:
+        permission = known.get(name.strip().lower())
         if permission is None:
-            near = get_close_matches(role.lower(), _BY_LOWER, n=1)
-            hint = f"; did you mean {_BY_LOWER[near[0]]}?" if near else ""
-            raise bad_request(f"There is no permission {role[:80]!r}{hint}")
+            near = get_close_matches(name.lower(), known, n=1)
+            hint = f"; did you mean {known[near[0]]}?" if near else ""
+            raise bad_request(f"There is no permission {name[:80]!r}{hint}")
         found.add(permission)
     return sorted(found)
+
+
+_APPLICATION = {permission.lower(): permission for permission in APPLICATION_PERMISSIONS}
+_DELEGATED = {permission.lower(): permission for permission in DELEGATED_PERMISSIONS}

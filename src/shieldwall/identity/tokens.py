@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 import threading
 import time
 from base64 import urlsafe_b64decode
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
-from uuid import UUID, uuid5
+from typing import Any, Protocol, TypeVar
 
 from cachetools import TTLCache
 from joserfc import jwt
 from joserfc.errors import JoseError
 
 from shieldwall.errors import ApiError, unauthorized
+from shieldwall.identity import claims as made
 from shieldwall.identity.audiences import Audiences
-from shieldwall.identity.models import Application
+from shieldwall.identity.claims import issuer
+from shieldwall.identity.people import User
 from shieldwall.identity.principal import Principal
+from shieldwall.identity.roles import rights
 from shieldwall.identity.sign_in import SignIn
 from shieldwall.identity.signing_keys import SigningKeys, keys_folder
+from shieldwall.identity.standing import Standing, standing
 from shieldwall.settings import Settings
+from shieldwall.state import scope
 from shieldwall.state.engine import Database
 
 LIFETIME = 3600
@@ -31,9 +35,11 @@ LEEWAY = 30
 TOKEN_LIMIT = 16 << 10
 VERIFIED_LIMIT = 20_000
 APPLICATION_SECONDS = 2.0
-"""How long a change to an application may take to be seen: what it holds is read at most this often."""
+"""How long a change may take to be seen: what applications and people hold is read at most this often."""
 
 _ALGORITHM = "RS256"
+
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -45,10 +51,35 @@ class AccessToken:
     expires: int
 
 
+class Holder(Protocol):
+    """An application in the tenant that a token is for."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def tenant_id(self) -> str: ...
+    @property
+    def roles(self) -> list[str]: ...
+
+
 @dataclass(frozen=True)
 class _Verified:
+    """What a token itself says; ``scopes`` and ``generation`` are of a person's."""
+
     principal: Principal
     expires: int
+    scopes: frozenset[str] = frozenset()
+    generation: int = 0
+
+
+@dataclass(frozen=True)
+class _Person:
+    upn: str
+    enabled: bool
+    generation: int
+    rights: dict[str, scope.Reach]
 
 
 class TokenService:
@@ -61,44 +92,48 @@ class TokenService:
         self._database = database
         self._lock = threading.Lock()
         self._verified: TTLCache[bytes, _Verified] = TTLCache(VERIFIED_LIMIT, LIFETIME)
-        self._applications: TTLCache[tuple[str, str], Application | None] = TTLCache(
+        self._standings: TTLCache[tuple[str, str], Standing | None] = TTLCache(
+            VERIFIED_LIMIT, APPLICATION_SECONDS
+        )
+        self._people: TTLCache[tuple[str, str], _Person | None] = TTLCache(
             VERIFIED_LIMIT, APPLICATION_SECONDS
         )
 
-    def issue(self, application: Application, audience: str, *, base: str, version: int) -> AccessToken:
+    def issue(
+        self, application: Holder, audience: str, *, base: str, version: int, proof: str = made.SECRET
+    ) -> AccessToken:
         """A token of one hour for ``audience``, in the form of the token endpoint of ``version`` 1 or 2."""
-        issued = int(time.time())
-        object_id = str(uuid5(UUID(application.id), application.tenant_id))
-        claims = {
-            "aud": audience,
-            "iss": issuer(base, application.tenant_id, version),
-            "iat": issued,
-            "nbf": issued,
-            "exp": issued + LIFETIME,
-            "app_displayname": application.name,
-            "appid": application.id,
-            "idtyp": "app",
-            "oid": object_id,
-            "roles": sorted(application.roles),
-            "sub": object_id,
-            "tid": application.tenant_id,
-            "uti": secrets.token_urlsafe(16),
-            "ver": f"{version}.0",
-        }
-        if version == 1:
-            claims |= {"appidacr": "1", "idp": issuer(base, application.tenant_id, 1)}
-        else:
-            claims |= {"azp": application.id, "azpacr": "1"}
-        key = self.keys.current
-        header = {"alg": _ALGORITHM, "typ": "JWT", "kid": str(key.kid)}
-        value = jwt.encode(header, claims, key, algorithms=[_ALGORITHM])
-        return AccessToken(value, issued, issued + LIFETIME)
+        about = made.application(application.id, application.name, application.tenant_id, proof)
+        return self._signed(about | {"roles": sorted(application.roles)}, audience, base, version)
+
+    def issue_for(
+        self,
+        user: User,
+        found: Standing,
+        scopes: Iterable[str],
+        audience: str,
+        *,
+        base: str,
+        version: int,
+        proof: str,
+    ) -> AccessToken:
+        """A person's token: the application may use ``scopes`` of what the person may do."""
+        about = made.application(found.id, found.name, user.tenant_id, proof) | made.person(user)
+        return self._signed(about | {"scp": " ".join(scopes)}, audience, base, version)
+
+    def identify(self, user: User, client_id: str, nonce: str, *, base: str, version: int) -> str:
+        """An id token, which tells an application who has signed in and opens nothing."""
+        about = made.person(user) | {"tid": user.tenant_id, "preferred_username": user.upn}
+        if nonce:
+            about["nonce"] = nonce
+        return self._signed(about, client_id, base, version).value
 
     def verify(self, bearer: str | None) -> Principal:
         """Who calls, from an ``Authorization`` header's value or a bare token; ApiError 401 otherwise.
 
-        The signature is checked once for each token. What the application may do is read from the state at
-        most every ``APPLICATION_SECONDS``: a role counts while the token and the application both have it.
+        The signature is checked once for each token. What the caller may do is read from the state at most
+        every ``APPLICATION_SECONDS``: a permission counts while the token, the application and, for a person,
+        one of their roles all have it.
         """
         token = _bare(bearer)
         mark = hashlib.sha256(token.encode()).digest()
@@ -111,10 +146,25 @@ class TokenService:
         if known.expires + LEEWAY <= time.time():
             raise unauthorized("The access token has expired.")
         principal = known.principal
-        application = self._application(principal.tenant_id, principal.application_id)
-        if application is None or application.disabled:
+        found = self._cached(self._standings, principal.tenant_id, principal.application_id, self._standing)
+        if found is None:
             raise unauthorized("The application of the access token is disabled or does not exist.")
-        return replace(principal, name=application.name, roles=principal.roles & set(application.roles))
+        if not principal.user_id:
+            return replace(principal, name=found.name, roles=principal.roles & set(found.roles))
+        person = self._cached(self._people, principal.tenant_id, principal.user_id, self._person)
+        if person is None or not person.enabled or person.generation != known.generation:
+            raise unauthorized("The user of the access token is disabled, or must sign in again.")
+        usable = known.scopes & set(found.delegated)
+        held = {name: reach for name, reach in person.rights.items() if name in usable}
+        return replace(principal, name=person.upn, rights=held)
+
+    def _signed(self, about: dict[str, Any], audience: str, base: str, version: int) -> AccessToken:
+        issued = int(time.time())
+        claims = made.token(about, audience, base, version, issued, issued + LIFETIME)
+        key = self.keys.current
+        header = {"alg": _ALGORITHM, "typ": "JWT", "kid": str(key.kid)}
+        value = jwt.encode(header, claims, key, algorithms=[_ALGORITHM])
+        return AccessToken(value, issued, issued + LIFETIME)
 
     def _check(self, token: str) -> _Verified:
         """Verify signature and claims of a token that was not seen before."""
@@ -140,27 +190,43 @@ class TokenService:
             raise unauthorized("The access token has no times.")
         if not_before - LEEWAY > time.time():
             raise unauthorized("The access token is not yet valid.")
-        roles = frozenset(str(role) for role in claims.get("roles") or ())
-        return _Verified(Principal(tenant_id, application_id, "", roles), expires)
+        if "scp" not in claims:
+            roles = frozenset(str(role) for role in claims.get("roles") or ())
+            return _Verified(Principal(tenant_id, application_id, "", roles), expires)
+        user_id, generation = str(claims.get("oid", "")), claims.get(made.GENERATION)
+        if not user_id or not isinstance(generation, int):
+            raise unauthorized("The access token names no user.")
+        principal = Principal(tenant_id, application_id, "", frozenset(), user_id)
+        return _Verified(principal, expires, frozenset(str(claims["scp"]).split()), generation)
 
     def _issuers(self, tenant_id: str) -> set[str]:
         return {issuer(base, tenant_id, version) for base in self.audiences.bases for version in (1, 2)}
 
-    def _application(self, tenant_id: str, application_id: str) -> Application | None:
-        key = (tenant_id, application_id)
+    def _cached(
+        self,
+        cache: TTLCache[tuple[str, str], Read],
+        tenant_id: str,
+        identifier: str,
+        read: Callable[[str, str], Read],
+    ) -> Read:
+        key = (tenant_id, identifier)
         with self._lock:
-            if key in self._applications:
-                return self._applications[key]
-        with self._database.read(tenant_id) as session:
-            found = session.get(Application, application_id)
+            if key in cache:
+                return cache[key]
+        found = read(tenant_id, identifier)
         with self._lock:
-            self._applications[key] = found
+            cache[key] = found
         return found
 
+    def _standing(self, tenant_id: str, application_id: str) -> Standing | None:
+        return standing(self._database, tenant_id, application_id)
 
-def issuer(base: str, tenant_id: str, version: int) -> str:
-    """The ``iss`` claim of a tenant's tokens, as the discovery document of that version names it."""
-    return f"{base}/{tenant_id}/v2.0" if version == 2 else f"{base}/{tenant_id}/"
+    def _person(self, tenant_id: str, user_id: str) -> _Person | None:
+        with self._database.read(tenant_id) as session:
+            user = session.get(User, user_id)
+            if user is None:
+                return None
+            return _Person(user.upn, user.enabled, user.generation, dict(rights(session, user_id)))
 
 
 def _bare(bearer: str | None) -> str:

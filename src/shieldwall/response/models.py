@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Index, String, Text
+from sqlalchemy import JSON, ColumnElement, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from shieldwall.state.base import Base, TenantOwned, UtcDateTime
+from shieldwall.devices.models import device_ids
+from shieldwall.state.base import Base, DeviceScoped, TenantOwned, UtcDateTime
 
 
-class MachineAction(TenantOwned, Base):
+class MachineAction(TenantOwned, DeviceScoped, Base):
     """A response on one device: Pending, then InProgress, then Succeeded, Failed, TimeOut or Cancelled."""
 
     __tablename__ = "machine_actions"
@@ -49,3 +51,7 @@ class MachineAction(TenantOwned, Base):
         Index(None, "tenant_id", "machine_id", "status"),
         Index(None, "tenant_id", "creation_time"),
     )
+
+    @classmethod
+    def within(cls, groups: Collection[int]) -> ColumnElement[bool]:
+        return cls.machine_id.in_(device_ids(groups))

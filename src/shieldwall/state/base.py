@@ -1,11 +1,12 @@
-"""What every table shares: the declarative base, UTC times, and the tenant on each row."""
+"""What tables share: the declarative base, UTC times, the tenant on each row, and which devices it is of."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import DateTime, Dialect, MetaData, String, TypeDecorator
+from sqlalchemy import ColumnElement, DateTime, Dialect, MetaData, String, TypeDecorator
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 TENANT_ID = String(36)
@@ -29,6 +30,15 @@ class TenantOwned:
     """Mixin of every model whose rows belong to one tenant; a tenant's session sees only its own rows."""
 
     tenant_id: Mapped[str] = mapped_column(TENANT_ID, nullable=False)
+
+
+class DeviceScoped:
+    """Mixin of models whose rows are of devices; a caller limited to device groups sees only theirs."""
+
+    @classmethod
+    def within(cls, groups: Collection[int]) -> ColumnElement[bool]:
+        """The condition of rows that are of devices in ``groups``; 0 stands for devices of no group."""
+        raise NotImplementedError
 
 
 class UtcDateTime(TypeDecorator[datetime]):

@@ -1,4 +1,7 @@
-"""The database behind the state and its sessions, each bound to one tenant unless it says otherwise."""
+"""The database behind the state and its sessions, each bound to one tenant unless it says otherwise.
+
+Where the caller is limited to device groups (`scope.py`), a tenant's session reads only rows of theirs.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,12 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.orm import ORMExecuteState, Session, sessionmaker, with_loader_criteria
 
-from shieldwall.state.base import Base, TenantOwned
+from shieldwall.state import scope
+from shieldwall.state.base import Base, DeviceScoped, TenantOwned
 
 MODEL_MODULES = (
     "shieldwall.identity.models",
+    "shieldwall.identity.people",
     "shieldwall.devices.models",
     "shieldwall.telemetry.models",
     "shieldwall.detection.models",
@@ -49,6 +54,7 @@ class Database:
         """A writing transaction that sees and writes only ``tenant_id``'s rows."""
         with self._writers.begin() as session:
             session.info["tenant_id"] = _one_tenant(tenant_id)
+            session.info["devices"] = scope.current()
             yield session
 
     @contextmanager
@@ -59,6 +65,7 @@ class Database:
         """
         with self._readers() as session:
             session.info["tenant_id"] = _one_tenant(tenant_id)
+            session.info["devices"] = scope.current()
             yield session
 
     @contextmanager
@@ -144,6 +151,31 @@ def _scope_reads(state: ORMExecuteState) -> None:
                 TenantOwned, lambda owner: owner.tenant_id == tenant_id, include_aliases=True
             )
         )
+        _scope_devices(state)
+
+
+def _scope_devices(state: ORMExecuteState) -> None:
+    reach: scope.Reach = state.session.info.get("devices")
+    if reach is None:
+        return
+    groups = sorted(reach.groups)
+    state.statement = state.statement.options(
+        *(
+            with_loader_criteria(mapper.class_, mapper.class_.within(groups), include_aliases=True)
+            for mapper in Base.registry.mappers
+            if issubclass(mapper.class_, DeviceScoped)
+        )
+    )
+
+
+@contextmanager
+def unscoped(session: Session) -> Iterator[None]:
+    """Let a session see all devices of its tenant, to tell a refusal from what is not there."""
+    kept = session.info.pop("devices", None)
+    try:
+        yield
+    finally:
+        session.info["devices"] = kept
 
 
 def _scope_writes(session: Session, _context: Any, _instances: Any) -> None:
@@ -162,4 +194,4 @@ def _scope_writes(session: Session, _context: Any, _instances: Any) -> None:
             raise TenantScopeError(f"{type(row).__name__} of another tenant")
 
 
-__all__ = ["Base", "Database", "TenantScopeError"]
+__all__ = ["Base", "Database", "TenantScopeError", "unscoped"]

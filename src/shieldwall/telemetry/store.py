@@ -18,7 +18,9 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from shieldwall.errors import bad_request
 from shieldwall.settings import Settings
+from shieldwall.state import scope
 from shieldwall.telemetry import ddl, guard
+from shieldwall.telemetry.row_filters import literal, row_filter
 from shieldwall.telemetry.schema import TABLES
 
 READERS = 4
@@ -89,14 +91,18 @@ class TelemetryStore:
         self._check(sql)
 
     def tenant_settings(self, tenant_id: str) -> dict[str, Any]:
-        """Settings under which a statement reads rows of one tenant only, and changes nothing."""
-        return {"additional_table_filters": self._filters(str(UUID(tenant_id))), "readonly": 1}
+        """Settings under which a statement changes nothing, and reads rows of one tenant only.
 
-    def _filters_text(self, tenant: str) -> str:
+        Where the caller is limited to device groups, they are rows of those (`state/scope.py`).
+        """
+        filters = self._filters(str(UUID(tenant_id)), scope.current())
+        return {"additional_table_filters": filters, "readonly": 1}
+
+    def _filters_text(self, tenant: str, reach: scope.Reach) -> str:
         local = ("", ddl.LOCAL) if self.settings.clickhouse_cluster else ("",)
         filters = ", ".join(
-            f"'{ddl.DATABASE}.{name}{suffix}': 'TenantId = \\'{tenant}\\''"
-            for name in TABLES
+            f"'{ddl.DATABASE}.{name}{suffix}': {literal(row_filter(table, tenant, reach))}"
+            for name, table in TABLES.items()
             for suffix in local
         )
         return f"{{{filters}}}"
