@@ -44,7 +44,8 @@ class Paths:
         if not matches:
             return plain, None, []
         known, found = next((match for match in matches if method in match[0].methods), matches[0])
-        return known.template.format(**found.groupdict()), known.template, sorted(known.methods)
+        methods = set().union(*(other.methods for other, _ in matches))
+        return known.template.format(**found.groupdict()), known.template, sorted(methods)
 
 
 def normal(path: str) -> str:
