@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from shieldwall.detection.indicators import IndicatorService
 from shieldwall.detection.lookback import Lookback
 from shieldwall.detection.matching import IndicatorMatcher
+from shieldwall.exposure.links import ExportLinks
 from shieldwall.identity.tokens import TokenService
 from shieldwall.response.actions import ActionService
 from shieldwall.response.library import Library
@@ -35,6 +36,7 @@ class Services:
     lookback: Lookback
     actions: ActionService
     packages: PackageStore
+    export_links: ExportLinks
     library: Library
     signer: CommandSigner
     ingester: Ingester
@@ -62,6 +64,7 @@ class Services:
             lookback=Lookback(telemetry, database, settings),
             actions=ActionService(database, wakeups, settings),
             packages=PackageStore(settings),
+            export_links=ExportLinks(settings),
             library=Library(database, settings),
             signer=CommandSigner(settings),
             ingester=Ingester(telemetry, database, observers=[matcher]),

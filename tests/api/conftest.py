@@ -23,6 +23,7 @@ from shieldwall.alerts.models import Alert, AlertComment, Evidence, Incident
 from shieldwall.api.app import create_api
 from shieldwall.detection.indicators import IndicatorService
 from shieldwall.devices.models import Device, DeviceGroup, DeviceTag
+from shieldwall.exposure.links import ExportLinks
 from shieldwall.identity.applications import create_application
 from shieldwall.identity.models import Tenant
 from shieldwall.identity.permissions import APPLICATION_PERMISSIONS
@@ -35,6 +36,7 @@ from shieldwall.state.engine import Base, Database
 from shieldwall.telemetry.hunting import Hunting
 from shieldwall.telemetry.quota import HuntingQuota
 from shieldwall.telemetry.store import TelemetryStore
+from shieldwall.times import now
 from shieldwall.wakeups import Wakeups
 from tests.conftest import OTHER_TENANT, TENANT
 
@@ -255,6 +257,7 @@ def opened(folder: Path, template: Template, telemetry: TelemetryStore) -> Itera
         indicators=IndicatorService(database, wakeups, settings),
         actions=ActionService(database, wakeups, settings),
         packages=PackageStore(settings),
+        export_links=ExportLinks(settings),
         library=Library(database, settings),
         hunting=Hunting(telemetry),
         quota=HuntingQuota(1000, 1000, 1000, 1000),
@@ -270,3 +273,28 @@ def opened(folder: Path, template: Template, telemetry: TelemetryStore) -> Itera
     with start_blocking_portal() as portal:
         yield Api(Http(template.app, portal), services, bearer)
     database.close()
+
+
+@pytest.fixture
+def fleet(api: Api) -> Callable[..., dict[str, Any]]:
+    """A tenant of its own with two assessed devices; reads a path of it."""
+    tenant = str(uuid4())
+    with api.services.database.system_session() as session:
+        session.add(Tenant(id=tenant, name=tenant, created_time=now()))
+    # Device ids are the tenant's own here, and rows name devices by the ids that the helper uses.
+    names = {DEVICE: uuid4().hex + "0" * 8, SECOND: uuid4().hex + "0" * 8}
+    with api.services.database.session(tenant) as session:
+        group = DeviceGroup(name="Web")
+        session.add(group)
+        session.flush()
+        session.add(device(names[DEVICE], "web01", device_group_id=group.id))
+        session.add(device(names[SECOND], "web02"))
+    from tests.api.inventories import fill
+
+    fill(api.services.telemetry, tenant, names)
+
+    def read(path: str, **more: object) -> Any:
+        return api.get(path.format(device=names[DEVICE], second=names[SECOND]), tenant=tenant, **more)
+
+    read.tenant, read.names = tenant, names  # type: ignore[attr-defined]
+    return read

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from uuid import uuid4
 
 import pytest
 
-from shieldwall.devices.models import DeviceGroup
-from shieldwall.identity.models import Tenant
-from shieldwall.times import now
-from tests.api.conftest import DEVICE, SECOND, URL, Api, device
-from tests.api.inventories import CVE, FREE, OLD, affected, fill, put, software
+from tests.api.conftest import DEVICE, SECOND, URL, Api
+from tests.api.inventories import CVE, FREE, OLD, affected, put, software
 
 WEB = "contoso-_-web_server"
 SOFTWARE_KEYS = """
@@ -29,29 +25,6 @@ recommendationCategory subCategory severityScore publicExploit activeAlert assoc
 status configScoreImpact exposureImpact totalMachineCount exposedMachinesCount nonProductivityImpactedAssets
 relatedComponent hasUnpatchableCve tags exposedCriticalDevices
 """
-
-
-@pytest.fixture
-def fleet(api: Api) -> Callable[..., dict]:
-    """A tenant of its own with two assessed devices; reads a path of it."""
-    tenant = str(uuid4())
-    with api.services.database.system_session() as session:
-        session.add(Tenant(id=tenant, name=tenant, created_time=now()))
-    # Device ids are the tenant's own here, and rows name devices by the ids that the helper uses.
-    names = {DEVICE: uuid4().hex + "0" * 8, SECOND: uuid4().hex + "0" * 8}
-    with api.services.database.session(tenant) as session:
-        group = DeviceGroup(name="Web")
-        session.add(group)
-        session.flush()
-        session.add(device(names[DEVICE], "web01", device_group_id=group.id))
-        session.add(device(names[SECOND], "web02"))
-    fill(api.services.telemetry, tenant, names)
-
-    def read(path: str, **more: object) -> dict:
-        return api.get(path.format(device=names[DEVICE], second=names[SECOND]), tenant=tenant, **more)
-
-    read.tenant, read.names = tenant, names  # type: ignore[attr-defined]
-    return read
 
 
 def ids(body: dict) -> list[str]:

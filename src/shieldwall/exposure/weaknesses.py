@@ -105,6 +105,13 @@ LEFT JOIN (SELECT SoftwareVersion, uniqExact(CveId) AS vulnerabilities FROM {_AF
            GROUP BY SoftwareVersion) AS v ON i.SoftwareVersion = v.SoftwareVersion"""
 
 
+def catalogue(update: str) -> str:
+    """SQL of the address under which an update can be had; null where its id is not that of an article."""
+    number = f"replaceRegexpOne({update}, '^(?i:KB)', '')"
+    address = "https://catalog.update.microsoft.com/v7/site/Search.aspx?q=KB"
+    return f"if(match({update}, '^(?i:KB)?[0-9]+$'), concat('{address}', {number}), NULL)"
+
+
 def missing_updates(where: str) -> str:
     """SQL of the updates that devices lack, of the affected rows under ``where``."""
     return f"""
