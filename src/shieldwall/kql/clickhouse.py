@@ -36,7 +36,7 @@ class ClickHouseEngine:
         self._settings = {**SETTINGS, **(settings or {})}
 
     def rows(self, statement: Statement, data: Mapping[str, str]) -> Iterator[list[Any]]:
-        # A clause of the statement: given apart, chDB's client sets them on its session, where read-only stays.
+        # In the statement itself: given apart, chDB's client sets them on its session, where they stay.
         clause = ", ".join(f"{name} = {quote(str(value))}" for name, value in self._settings.items())
         text = f"{statement.filled(data)}\nSETTINGS {clause}"
         with self._client.raw_stream(text, fmt="JSONCompactEachRow") as stream:

@@ -14,7 +14,7 @@ from shieldwall.kql.syntax import Literal
 from shieldwall.kql.types import TYPE_NAMES
 
 if TYPE_CHECKING:
-    from shieldwall.kql.parser import Parser
+    from shieldwall.kql.syntax_expressions import ExpressionReader
 
 LITERAL_TYPES = frozenset(name for name in TYPE_NAMES if name not in ("string", "dynamic"))
 
@@ -34,7 +34,7 @@ _AROUND = re.compile(r"^(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*, ?|\s+(?:gmt|utc)$
 """What may stand around a date without changing it."""
 
 
-def parse_literal(parser: Parser) -> Literal:
+def parse_literal(parser: ExpressionReader) -> Literal:
     """``datetime(2024-01-01)``, ``long(5)``, ``guid(...)`` and the like; the name comes next."""
     name = parser.advance()
     inside = _inside(parser)
@@ -53,7 +53,7 @@ def parse_literal(parser: Parser) -> Literal:
     return Literal(name.start, kind, value)
 
 
-def _inside(parser: Parser) -> str:
+def _inside(parser: ExpressionReader) -> str:
     """The text between the parentheses that come next."""
     opened = parser.expect("(")
     depth = 1
@@ -161,7 +161,7 @@ def parse_datetime(text: str) -> str | None:
     return moment.isoformat(" ", "seconds") + "." + digits
 
 
-def parse_dynamic(parser: Parser) -> Literal:
+def parse_dynamic(parser: ExpressionReader) -> Literal:
     """``dynamic(...)``: JSON, with Kusto's own strings and typed literals in it."""
     at = parser.advance().start
     parser.expect("(")
@@ -172,7 +172,7 @@ def parse_dynamic(parser: Parser) -> Literal:
     return Literal(at, "dynamic", json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
-def _json(parser: Parser) -> Any:
+def _json(parser: ExpressionReader) -> Any:
     token = parser.token
     if token.kind == "string":
         value = ""

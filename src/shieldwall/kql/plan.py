@@ -159,7 +159,7 @@ def _statement(compiler: Compiler, final: Select, done: Sequence[Local]) -> Stat
             parts[-1] += before
             parts.append(f"{behind},\n")
             names.append(local.name)
-    # One that another reads is written out there: ClickHouse may begin the other before this is there to read.
+    # One that another reads is written out there: ClickHouse may begin the other before it is there to read.
     kept = {name for name in texts if not any(f" {name} " in text for text in texts.values())}
     tables = ",\n".join(
         f"{item.name} AS {'MATERIALIZED ' if item.name in kept else ''}(\n{texts[item.name]}\n)"
