@@ -1,14 +1,21 @@
-"""Who may call a route: the permissions it names, checked before anything of the request is read."""
+"""Who may call a route: the permissions it names, checked before anything of the request is read.
+
+One mechanism for applications and people: a route names application permissions, and what a person needs
+follows from them (`identity/permissions.py`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
+from starlette.concurrency import run_in_threadpool
 
 from shieldwall.errors import ApiError
+from shieldwall.identity.permissions import delegated as twin
 from shieldwall.identity.principal import Principal
+from shieldwall.state import scope
 
 if TYPE_CHECKING:
     from shieldwall.api.rate_limits import RateLimits
@@ -23,20 +30,33 @@ def services_of(request: Request) -> Services:
 class Requires:
     """A dependency that answers the caller, who holds one of ``permissions``; none means any valid token."""
 
-    def __init__(self, *permissions: str) -> None:
+    def __init__(self, *permissions: str, delegated: Sequence[str] | None = None) -> None:
         self.permissions = permissions
+        self.delegated = tuple(
+            dict.fromkeys(map(twin, permissions)) if delegated is None else delegated,
+        )
 
-    def __call__(self, request: Request) -> Principal:
-        principal = services_of(request).tokens.verify(request.headers.get("authorization"))
+    async def __call__(self, request: Request) -> Principal:
+        # A coroutine: what it says of the devices must hold for the rest of the request, and what runs in a
+        # thread says it to nobody else.
+        principal = await run_in_threadpool(
+            services_of(request).tokens.verify, request.headers.get("authorization")
+        )
         request.state.principal = principal
-        check(principal, self.permissions)
+        check(principal, self.permissions, self.delegated)
         limit(request, principal)
         return principal
 
 
-def requires(*permissions: str) -> Callable[[Request], Principal]:
-    """Let in applications that hold at least one of ``permissions``; ApiError 401 or 403 otherwise."""
-    return Requires(*permissions)
+def requires(
+    *permissions: str, delegated: Sequence[str] | None = None
+) -> Callable[[Request], Coroutine[Any, Any, Principal]]:
+    """Let in applications that hold one of ``permissions``, and people with one of ``delegated``.
+
+    Those are the twins of ``permissions`` unless the operation is documented to need others; an empty list
+    keeps people out. ApiError 401 or 403 otherwise. From here on the caller's devices are all that there are.
+    """
+    return Requires(*permissions, delegated=delegated)
 
 
 def limit(request: Request, principal: Principal) -> None:
@@ -47,12 +67,23 @@ def limit(request: Request, principal: Principal) -> None:
         limits.admit(principal, request.method, template)
 
 
-def check(principal: Principal, permissions: Sequence[str]) -> None:
-    """ApiError 403, naming what is missing, where the caller holds none of ``permissions``."""
-    if permissions and not principal.may(*permissions):
-        raise ApiError(
-            403,
-            "Forbidden",
-            "The application does not have any of the required application permissions"
-            f" ({', '.join(permissions)}) to access the resource.",
-        )
+def check(principal: Principal, permissions: Sequence[str], delegated: Sequence[str] | None = None) -> None:
+    """ApiError 403 where the caller holds none of the permissions; else narrow to where they hold them."""
+    if not principal.user_id:
+        scope.narrow(None)
+        if permissions and not principal.may(*permissions):
+            raise _forbidden("The application", "application permissions", permissions)
+        return
+    needed = [twin(permission) for permission in permissions] if delegated is None else delegated
+    scope.narrow(principal.reach(needed))
+    if permissions and not principal.may_delegated(needed):
+        raise _forbidden("The user", "delegated permissions", needed)
+
+
+def _forbidden(who: str, kind: str, needed: Sequence[str]) -> ApiError:
+    listed = f" ({', '.join(needed)})" if needed else ""
+    return ApiError(
+        403,
+        "Forbidden",
+        f"{who} does not have any of the required {kind}{listed} to access the resource.",
+    )

@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 from shieldwall.alerts.models import Alert, AlertComment, Incident
 from shieldwall.alerts.risk import update_risk
 from shieldwall.api.bodies import Body
-from shieldwall.errors import not_found
 from shieldwall.identity import audit
 from shieldwall.identity.principal import Principal
+from shieldwall.state.missing import missing
 from shieldwall.times import now
 
 _COLUMNS = {
@@ -35,7 +35,7 @@ def update_alerts(session: Session, principal: Principal, identifiers: Sequence[
     rows = {row.id: row for row in session.scalars(locked)}
     for identifier in identifiers:
         if identifier not in rows:
-            raise not_found("Alert", identifier[:100])
+            raise missing(session, "Alert", Alert, identifier)
     for row in rows.values():
         _apply(row, principal, change)
         detail = {name: value for name, value in change.items() if name != "comment"}

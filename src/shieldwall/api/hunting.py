@@ -35,10 +35,22 @@ _QUERY = Shape(Parameter("Query", required=True, limit=QUERY_LIMIT))
 _GRAPH_QUERY = Shape(Parameter("Query", required=True, limit=QUERY_LIMIT), Parameter("Timespan", limit=200))
 
 Endpoint = Annotated[Principal, Depends(requires("AdvancedQuery.Read.All"))]
-Xdr = Annotated[Principal, Depends(requires("AdvancedHunting.Read.All", "AdvancedQuery.Read.All"))]
+Xdr = Annotated[
+    Principal,
+    Depends(
+        requires("AdvancedHunting.Read.All", "AdvancedQuery.Read.All", delegated=("AdvancedHunting.Read",))
+    ),
+]
 Graph = Annotated[
     Principal,
-    Depends(requires("ThreatHunting.Read.All", "AdvancedHunting.Read.All", "AdvancedQuery.Read.All")),
+    Depends(
+        requires(
+            "ThreatHunting.Read.All",
+            "AdvancedHunting.Read.All",
+            "AdvancedQuery.Read.All",
+            delegated=("ThreatHunting.Read.All",),
+        )
+    ),
 ]
 
 Shown = Callable[[Hunt, bytes, float], bytes]

@@ -9,9 +9,10 @@ from shieldwall.alerts.incidents import REDIRECTED
 from shieldwall.alerts.models import Alert, Incident
 from shieldwall.alerts.risk import update_risk
 from shieldwall.api.bodies import Body
-from shieldwall.errors import bad_request, not_found
+from shieldwall.errors import bad_request
 from shieldwall.identity import audit
 from shieldwall.identity.principal import Principal
+from shieldwall.state.missing import missing
 from shieldwall.times import now, to_text
 
 COMMENTS_LIMIT = 1000
@@ -35,7 +36,7 @@ def update_incident(session: Session, principal: Principal, identifier: int, cha
     """
     row = session.scalar(select(Incident).where(Incident.id == identifier).with_for_update())
     if row is None:
-        raise not_found("Incident", str(identifier))
+        raise missing(session, "Incident", Incident, identifier)
     if row.status == REDIRECTED:
         raise bad_request(f"Incident {identifier} was merged into incident {row.redirect_incident_id}.")
     if len(change.get("tags", ())) > TAGS_LIMIT:

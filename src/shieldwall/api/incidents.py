@@ -23,6 +23,7 @@ from shieldwall.api.vocabulary import VERDICT
 from shieldwall.devices.models import Device
 from shieldwall.errors import not_found
 from shieldwall.identity.principal import Principal
+from shieldwall.state.missing import missing
 
 router = new_router("Incidents")
 
@@ -83,7 +84,7 @@ def find_incident(session: Session, identifier: str) -> Incident:
         raise not_found("Incident", identifier[:40])
     row = session.scalar(select(Incident).where(Incident.id == int(identifier)))
     if row is None:
-        raise not_found("Incident", identifier)
+        raise missing(session, "Incident", Incident, int(identifier))
     return row
 
 

@@ -56,6 +56,8 @@ IMPORT = Passed(Parameter("Indicators"))
 BATCH = Passed(Parameter("IndicatorIds", many=True))
 
 Caller = Annotated[Principal, Depends(requires(OWN, ALL))]
+# Documented for applications only.
+Remover = Annotated[Principal, Depends(requires(OWN, ALL, delegated=()))]
 
 
 @router.get("/api/indicators", summary="List indicators")
@@ -114,7 +116,7 @@ def import_many(request: Request, principal: Caller, body: Annotated[Body, Depen
 
 
 @router.post("/api/indicators/BatchDelete", summary="Delete many indicators", status_code=204)
-def delete_many(request: Request, principal: Caller, body: Annotated[Body, Depends(BATCH)]) -> Response:
+def delete_many(request: Request, principal: Remover, body: Annotated[Body, Depends(BATCH)]) -> Response:
     """Delete up to 500 indicators, all of them or none."""
     items = body.get("IndicatorIds")
     if items is None:
@@ -130,7 +132,7 @@ def delete_many(request: Request, principal: Caller, body: Annotated[Body, Depen
 
 
 @router.delete("/api/indicators/{indicator_id}", summary="Delete an indicator", status_code=204)
-def delete(indicator_id: str, request: Request, principal: Caller) -> Response:
+def delete(indicator_id: str, request: Request, principal: Remover) -> Response:
     services_of(request).indicators.delete(principal.tenant_id, principal, _number(indicator_id))
     return answers.nothing()
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from shieldwall.api import answers
 from shieldwall.api.access import requires, services_of
 from shieldwall.api.bodies import Body, Parameter, Passed
-from shieldwall.api.machine_actions import PERMISSIONS, Reader, answer, device_id_of
+from shieldwall.api.machine_actions import PERMISSIONS, READ, answer, device_id_of
 from shieldwall.api.routing import router as new_router
 from shieldwall.errors import ApiError, bad_request, missing_parameter, not_found
 from shieldwall.identity import audit
@@ -21,6 +21,8 @@ from shieldwall.response.kinds import LIVE_RESPONSE
 router = new_router("Live response")
 
 Responder = Annotated[Principal, Depends(requires(*PERMISSIONS[LIVE_RESPONSE]))]
+# Reading devices is enough for an application; a person needs what the session itself needed.
+ResultReader = Annotated[Principal, Depends(requires(*READ, delegated=PERMISSIONS[LIVE_RESPONSE]))]
 COMMANDS = Passed(Parameter("Commands", required=True, many=True), Parameter("Comment"))
 
 
@@ -46,7 +48,7 @@ def run(
     "/api/machineactions/{action_id}/GetLiveResponseResultDownloadLink(index={index})",
     summary="Get the link of a command's result",
 )
-def result_link(action_id: str, index: str, request: Request, principal: Reader) -> Response:
+def result_link(action_id: str, index: str, request: Request, principal: ResultReader) -> Response:
     """A link that needs no token and ends after half an hour. PutFile has no result."""
     services = services_of(request)
     action = services.actions.get(principal.tenant_id, action_id)

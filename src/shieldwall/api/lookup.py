@@ -9,9 +9,8 @@ from sqlalchemy.orm import Session
 
 from shieldwall.alerts.models import Alert, Evidence
 from shieldwall.devices.models import Device
-from shieldwall.errors import ApiError, not_found
-from shieldwall.state.base import Base
 from shieldwall.state.engine import unscoped
+from shieldwall.state.missing import missing, refusal
 
 
 def find_device(session: Session, identifier: str, *, lock: bool = False) -> Device:
@@ -53,17 +52,3 @@ def find_alert(session: Session, alert_id: str) -> tuple[Alert, Sequence[Evidenc
         raise missing(session, "Alert", Alert, alert_id)
     evidence = select(Evidence).where(Evidence.alert_id == alert_id).order_by(Evidence.id)
     return row, session.scalars(evidence).all()
-
-
-def missing(session: Session, kind: str, model: type[Base], identifier: object) -> ApiError:
-    """The refusal of an entity that a session did not find: 403 where the caller's device groups hide it."""
-    with unscoped(session):
-        return refusal(kind, str(identifier), session.get(model, identifier) is not None)
-
-
-def refusal(kind: str, identifier: str, hidden: bool) -> ApiError:
-    if hidden:
-        return ApiError(
-            403, "Forbidden", f"{kind} {identifier[:100]} is outside of the user's device groups."
-        )
-    return not_found(kind, identifier[:100])

@@ -48,7 +48,11 @@ PERMISSIONS = {
 }
 """What an application must hold, one of them, to ask for an action of each type, and to cancel it."""
 
-Reader = Annotated[Principal, Depends(requires("Machine.Read.All", "Machine.ReadWrite.All"))]
+READ = ("Machine.Read.All", "Machine.ReadWrite.All")
+
+Reader = Annotated[Principal, Depends(requires(*READ))]
+# Reading devices is enough for an application; a person needs what the action itself needed.
+PackageReader = Annotated[Principal, Depends(requires(*READ, delegated=PERMISSIONS[COLLECT_PACKAGE]))]
 Isolator = Annotated[Principal, Depends(requires(*PERMISSIONS[ISOLATE]))]
 Quarantiner = Annotated[Principal, Depends(requires(*PERMISSIONS[STOP_AND_QUARANTINE]))]
 Collector = Annotated[Principal, Depends(requires(*PERMISSIONS[COLLECT_PACKAGE]))]
@@ -103,7 +107,7 @@ def cancel(
 
 
 @router.get("/api/machineactions/{action_id}/getPackageUri", summary="Get the link of a package")
-def package_uri(action_id: str, request: Request, principal: Reader) -> Response:
+def package_uri(action_id: str, request: Request, principal: PackageReader) -> Response:
     """A link that needs no token and ends after half an hour; 404 until the collection has succeeded.
 
     The link stands there plainly: the quotes inside it, which one sample of the documentation has, are
@@ -206,10 +210,15 @@ def unrestrict(
 def scan(
     machine_id: str, request: Request, principal: Scanner, body: Annotated[Body, Depends(SCANNING)]
 ) -> Response:
-    """Look for listed hashes and matching rules, in the usual places (Quick) or everywhere (Full)."""
+    """Look for listed hashes and matching rules, in the usual places (Quick) or everywhere (Full).
+
+    Rules are the YARA files of the library, whose names end in `.yar` or `.yara`.
+    """
     device_id = device_id_of(request, principal, machine_id)
-    actions = services_of(request).actions
-    return answer(request, actions.scan(principal, device_id, body.get("Comment"), body["ScanType"]), 201)
+    services = services_of(request)
+    rules = services.library.rules(principal.tenant_id)
+    row = services.actions.scan(principal, device_id, body.get("Comment"), body["ScanType"], rules)
+    return answer(request, row, 201)
 
 
 @router.post("/api/machines/{machine_id}/offboard", summary="Offboard a device")

@@ -21,6 +21,7 @@ class Operation(APIRoute):
         for needed in self.dependant.dependencies:
             if isinstance(needed.call, Requires):
                 extra["x-permissions"] = list(needed.call.permissions)
+                extra["x-delegated-permissions"] = list(needed.call.delegated)
             elif isinstance(needed.call, Shape):
                 extra |= needed.call.openapi()
         self.openapi_extra = extra

@@ -23,6 +23,11 @@ from shieldwall.identity.principal import Principal
 router = new_router("Vulnerability management")
 
 SoftwareReader = Annotated[Principal, Depends(requires("Software.Read.All"))]
+# As documented, though their neighbours are for people as well.
+FixReader = Annotated[Principal, Depends(requires("Software.Read.All", delegated=()))]
+AdvisedReader = Annotated[
+    Principal, Depends(requires("Software.Read.All", delegated=("SecurityRecommendation.Read",)))
+]
 VulnerabilityReader = Annotated[Principal, Depends(requires("Vulnerability.Read.All"))]
 AdviceReader = Annotated[Principal, Depends(requires("SecurityRecommendation.Read.All"))]
 
@@ -159,7 +164,7 @@ def device_recommendations(machine_id: str, request: Request, principal: AdviceR
 
 
 @router.get("/api/machines/{machine_id}/getmissingkbs", summary="Updates missing on a device")
-def device_fixes(machine_id: str, request: Request, principal: SoftwareReader) -> Response:
+def device_fixes(machine_id: str, request: Request, principal: FixReader) -> Response:
     return _fixes(request, principal, DEVICE, device=_device(request, principal, machine_id))
 
 
@@ -182,7 +187,7 @@ def get_recommendation(advice_id: str, request: Request, principal: AdviceReader
 
 
 @router.get("/api/recommendations/{advice_id}/software", summary="Software of a recommendation")
-def recommendation_software(advice_id: str, request: Request, principal: SoftwareReader) -> Response:
+def recommendation_software(advice_id: str, request: Request, principal: AdvisedReader) -> Response:
     """One piece of software; a recommendation to configure has none."""
     product = _product(_recommendation(request, principal, advice_id)["id"])
     if product is None:

@@ -52,7 +52,7 @@ class Failures:
 
 
 class SignIn:
-    """Recognises clients and people. What was proven lately costs nothing; others' failures never delay it."""
+    """Recognises clients and people. What was proven lately costs nothing, whatever others fail at."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

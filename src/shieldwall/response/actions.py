@@ -36,6 +36,7 @@ from shieldwall.response.live_response import followed
 from shieldwall.response.models import MachineAction
 from shieldwall.settings import Settings
 from shieldwall.state.engine import Database
+from shieldwall.state.missing import missing
 from shieldwall.times import now
 from shieldwall.wakeups import Wakeups
 
@@ -97,11 +98,17 @@ class ActionService:
         return self.create(principal, device_id, UNRESTRICT, comment)
 
     def scan(
-        self, principal: Principal, device_id: str, comment: str | None, scan_type: str
+        self,
+        principal: Principal,
+        device_id: str,
+        comment: str | None,
+        scan_type: str,
+        rules: Sequence[Mapping[str, Any]] = (),
     ) -> MachineAction:
-        """Look through a device's files for listed hashes and rules that match."""
+        """Look through a device's files for listed hashes, and for matches of YARA ``rules`` of the library."""
         scope = _one_of("ScanType", scan_type, SCAN_TYPES)
-        return self.create(principal, device_id, SCAN, comment, scope=scope, parameters={"scope": scope})
+        parameters = {"scope": scope, "rules": [dict(file) for file in rules]}
+        return self.create(principal, device_id, SCAN, comment, scope=scope, parameters=parameters)
 
     def offboard(self, principal: Principal, device_id: str, comment: str | None) -> MachineAction:
         """Let a device go: its agent removes itself, and the server refuses it from then on."""
@@ -149,7 +156,7 @@ class ActionService:
             # Whoever asks the same of this device at the same time waits here, and then finds this action.
             device = session.get(Device, device_id, with_for_update={"of": Device})
             if device is None:
-                raise not_found("Machine", device_id)
+                raise missing(session, "Machine", Device, device_id)
             if device.revoked:
                 raise bad_request("The device was offboarded.", "InvalidInput")
             if kind == LIVE_RESPONSE and _open_sessions(session) >= SESSIONS_LIMIT:
@@ -331,7 +338,7 @@ def _existing(session: Session, action_id: str, *, lock: bool = False) -> Machin
         raise bad_request("The key value must be of type 'Edm.Guid'.") from None
     action = session.get(MachineAction, identifier, with_for_update=lock or None)
     if action is None:
-        raise not_found("Machine action", action_id)
+        raise missing(session, "Machine action", MachineAction, identifier)
     return action
 
 
