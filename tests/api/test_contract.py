@@ -49,14 +49,6 @@ GET /api/machines/BaselineComplianceAssessmentExport
 GET /api/baselineProfiles
 GET /api/baselineConfigurations
 GET /api/deviceavinfo
-GET /v1.0/security/incidents
-GET /v1.0/security/incidents/{id}
-PATCH /v1.0/security/incidents/{id}
-POST /v1.0/security/incidents/{id}/comments
-GET /v1.0/security/alerts_v2
-GET /v1.0/security/alerts_v2/{id}
-PATCH /v1.0/security/alerts_v2/{id}
-POST /v1.0/security/alerts_v2/{id}/comments
 GET /api/investigations
 GET /api/investigations/{id}
 POST /api/machines/{id}/startInvestigation

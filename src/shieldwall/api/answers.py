@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shieldwall.api.access import services_of
+from shieldwall.api.graph import errors as graph
 from shieldwall.api.odata.options import Options
 from shieldwall.api.odata.query import Page
 from shieldwall.errors import ApiError
@@ -49,16 +50,15 @@ def collection(
     body: Entity = {"@odata.context": context_url(request, context)}
     if page is not None and page.total is not None:
         body["@odata.count"] = page.total
-    if options is not None and options.select is not None:
-        items = [_selected(item, options.select | options.expand) for item in items]
-    body["value"] = items
+    body["value"] = items if options is None else [selected(item, options) for item in items]
     if page is not None and page.next is not None:
         body["@odata.nextLink"] = f"{base_url(request)}{request.url.path}?{page.next}"
     return json(body)
 
 
 def context_url(request: Request, context: str) -> str:
-    return f"{base_url(request)}/api/$metadata#{context}"
+    root = graph.ROOT if graph.is_graph(request.url.path) else "/api"
+    return f"{base_url(request)}{root}/$metadata#{context}"
 
 
 def json(body: Any, status: int = 200) -> Response:
@@ -74,10 +74,16 @@ def nothing(status: int = 204) -> Response:
     return Response(status_code=status)
 
 
-def error(problem: ApiError) -> Response:
-    """An error in compact JSON: some clients search its text."""
-    return Response(orjson.dumps(problem.body()), problem.status, {**_ERROR_HEADERS, **problem.headers})
+def error(problem: ApiError, request: Request) -> Response:
+    """An error in compact JSON, which some clients search for its text; Graph has a shape of its own."""
+    ids = getattr(request.state, "graph_ids", None)
+    body = problem.body() if ids is None else graph.body(problem, ids)
+    return Response(orjson.dumps(body), problem.status, {**_ERROR_HEADERS, **problem.headers})
 
 
-def _selected(item: Mapping[str, Any], names: frozenset[str]) -> Entity:
+def selected(item: Mapping[str, Any], options: Options) -> Entity:
+    """``item`` with the properties that ``options`` select and expand; all of them where it selects none."""
+    if options.select is None:
+        return dict(item)
+    names = options.select | options.expand
     return {key: content for key, content in item.items() if key.lower() in names}

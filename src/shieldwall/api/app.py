@@ -35,6 +35,8 @@ from shieldwall.api import (
 from shieldwall.api.access import requires
 from shieldwall.api.bodies import invalid_body
 from shieldwall.api.front import Front
+from shieldwall.api.graph import alerts as graph_alerts
+from shieldwall.api.graph import incidents as graph_incidents
 from shieldwall.api.paths import Paths
 from shieldwall.api.rate_limits import RateLimits, documented_limits
 from shieldwall.errors import ApiError
@@ -57,6 +59,8 @@ MODULES = (
     indicators,
     incidents,
     entities,
+    graph_incidents,
+    graph_alerts,
     hunting,
     rejects,
     downloads,
@@ -98,20 +102,20 @@ def service_document(request: Request, _: object = Depends(requires())) -> Respo
     return answers.json({"@odata.context": answers.context_url(request, "")[:-1], "value": sets})
 
 
-async def _api_error(_request: Request, error: Exception) -> Response:
+async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    return answers.error(error)
+    return answers.error(error, request)
 
 
-async def _http_error(_request: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     """What the router itself refuses. A wrong method answers nothing but the ``Allow`` header."""
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
         return Response(status_code=405, headers=error.headers)
     code = _STATUS_CODES.get(error.status_code, "BadRequest")
     message = "There is nothing at this path." if error.status_code == 404 else str(error.detail)
-    return answers.error(ApiError(error.status_code, code, message))
+    return answers.error(ApiError(error.status_code, code, message), request)
 
 
-async def _validation_error(_request: Request, _error: Exception) -> Response:
-    return answers.error(invalid_body())
+async def _validation_error(request: Request, _error: Exception) -> Response:
+    return answers.error(invalid_body(), request)

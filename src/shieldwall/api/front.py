@@ -7,12 +7,13 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from urllib.parse import quote
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shieldwall import log, metrics
 from shieldwall.api import answers
+from shieldwall.api.graph import errors as graph
 from shieldwall.api.paths import Paths
 from shieldwall.errors import ApiError
 
@@ -41,6 +42,9 @@ class Front:
         path, template, methods = self._paths().locate(scope["method"], scope["path"])
         scope["path"], scope["raw_path"] = path, quote(path).encode()
         scope.setdefault("state", {})["template"] = template
+        ids = graph.request_ids(Headers(scope=scope)) if graph.is_graph(path) else {}
+        if ids:
+            scope["state"]["graph_ids"] = ids
         started, status = time.perf_counter(), 0
 
         async def answer(message: Message) -> None:
@@ -48,11 +52,11 @@ class Front:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                for name, content in _HEADERS.items():
+                for name, content in (*_HEADERS.items(), *ids.items()):
                     headers.setdefault(name, content)
                 if not _is_local(scope):
                     headers.setdefault("Strict-Transport-Security", _HSTS)
-                if path.startswith("/api"):
+                if ids or path.startswith("/api"):
                     headers.setdefault("Cache-Control", "no-store")
                 if status == 405 and methods:
                     headers["Allow"] = ", ".join(methods)
@@ -61,7 +65,7 @@ class Front:
         try:
             if "\x00" in path:
                 refusal = ApiError(400, "BadRequest", "The path contains a NUL character.")
-                await answers.error(refusal)(scope, receive, answer)
+                await answers.error(refusal, Request(scope))(scope, receive, answer)
                 return
             await self._app(scope, receive, answer)
         except Exception:
@@ -71,7 +75,7 @@ class Front:
             problem = ApiError(
                 500, "InternalServerError", "The service could not process the request; try again."
             )
-            await answers.error(problem)(scope, receive, answer)
+            await answers.error(problem, Request(scope))(scope, receive, answer)
         finally:
             self._note(scope, template or _UNKNOWN, status, time.perf_counter() - started)
 
@@ -90,6 +94,8 @@ class Front:
             client=client[0] if client else None,
             tenant=principal.tenant_id if principal else None,
             application=principal.application_id if principal else None,
+            user=principal.user_id or None if principal else None,
+            request_id=scope["state"].get("graph_ids", {}).get("request-id"),
             agent=Request(scope).headers.get("user-agent", "")[:100],
         )
 

@@ -1,0 +1,35 @@
+"""Alerts with what belongs to them: the evidence and devices of a whole page come with one query each."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from shieldwall.alerts.models import Alert, Evidence
+from shieldwall.api.answers import Entity
+from shieldwall.api.graph import shapes
+from shieldwall.devices.models import Device
+
+
+def alerts(session: Session, rows: Sequence[Alert]) -> list[Entity]:
+    identifiers = [row.id for row in rows]
+    evidence: dict[str, list[Evidence]] = defaultdict(list)
+    belonging = select(Evidence).where(Evidence.alert_id.in_(identifiers)).order_by(Evidence.id)
+    for item in session.scalars(belonging):
+        evidence[item.alert_id].append(item)
+    machines = {row.machine_id for row in rows if row.machine_id}
+    devices = {row.id: row for row in session.scalars(select(Device).where(Device.id.in_(machines)))}
+    return [shapes.alert(row, evidence[row.id], devices.get(row.machine_id or "")) for row in rows]
+
+
+def alerts_of(session: Session, incidents: Sequence[int]) -> dict[int, list[Entity]]:
+    """The alerts of incidents, the oldest first."""
+    wanted = select(Alert).where(Alert.incident_id.in_(incidents))
+    rows = session.scalars(wanted.order_by(Alert.alert_creation_time, Alert.id)).all()
+    found: dict[int, list[Entity]] = defaultdict(list)
+    for row, shape in zip(rows, alerts(session, rows), strict=True):
+        found[row.incident_id].append(shape)
+    return found
