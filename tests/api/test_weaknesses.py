@@ -12,7 +12,7 @@ from tests.api.inventories import CVE, FREE, OLD, affected, put, software
 WEB = "contoso-_-web_server"
 SOFTWARE_KEYS = """
 id name vendor weaknesses publicExploit activeAlert exposedMachines installedMachines impactScore isNormalized
-category tags
+category tags distributions
 """
 VULNERABILITY_KEYS = """
 id name description severity cvssV3 cvssVector exposedMachines publishedOn updatedOn firstDetected
@@ -102,6 +102,8 @@ def test_one_piece_of_software_and_what_belongs_to_it(fleet: Callable[..., dict]
             "osPlatform": "Linux",
             "rbacGroupName": "Web",
             "rbacGroupId": devices["value"][0]["rbacGroupId"],
+            "assetCriticalityLevel": None,
+            "tags": [],
         }
     ]
     names = {

@@ -78,17 +78,7 @@ def references(request: Request, principal: Principal, rows: Source) -> Response
     page = fetch_rows(services.telemetry, principal.tenant_id, REFERENCES, rows, options)
     with services.database.read(principal.tenant_id) as session:
         labels = read_labels(session, [row["id"] for row in page.rows])
-    items = [
-        {
-            "id": row["id"],
-            "computerDnsName": label.name,
-            "osPlatform": label.platform,
-            "rbacGroupName": label.group_name,
-            "rbacGroupId": label.group_id,
-        }
-        for row in page.rows
-        if (label := labels.get(row["id"]))
-    ]
+    items = [label.reference(row["id"]) for row in page.rows if (label := labels.get(row["id"]))]
     return answers.collection(request, REFERENCES.name, items, page, options)
 
 

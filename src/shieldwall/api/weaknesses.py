@@ -216,7 +216,7 @@ def recommendation_vulnerabilities(
 
 
 def software(row: Row) -> Entity:
-    return {**row, "category": None, "tags": []}
+    return {**row, "category": None, "tags": [], "distributions": None}
 
 
 def vulnerability(row: Row) -> Entity:

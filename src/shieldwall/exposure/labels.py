@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from shieldwall.devices.models import Device, DeviceGroup
+from shieldwall.devices.models import Device, DeviceGroup, DeviceTag
 
 UNASSIGNED = "Unassigned"
 NO_GROUPS = "None"
@@ -23,6 +24,19 @@ class Label:
     platform: str
     group_id: int
     group_name: str
+    tags: tuple[str, ...] = ()
+
+    def reference(self, identifier: str) -> dict[str, Any]:
+        """The device as lists of devices that are concerned show it."""
+        return {
+            "id": identifier,
+            "computerDnsName": self.name,
+            "osPlatform": self.platform,
+            "rbacGroupName": self.group_name,
+            "rbacGroupId": self.group_id,
+            "assetCriticalityLevel": None,
+            "tags": list(self.tags),
+        }
 
 
 def read_labels(session: Session, identifiers: Collection[str]) -> Mapping[str, Label]:
@@ -36,6 +50,12 @@ def read_labels(session: Session, identifiers: Collection[str]) -> Mapping[str, 
         columns = select(Device.id, Device.computer_dns_name, Device.os_platform, Device.device_group_id)
         for identifier, name, platform, group in session.execute(columns.where(Device.id.in_(part))):
             found[identifier] = Label(name, platform, group or 0, names.get(group, none))
+        tags: dict[str, list[str]] = {}
+        known = select(DeviceTag.device_id, DeviceTag.tag).where(DeviceTag.device_id.in_(part))
+        for identifier, tag in session.execute(known.order_by(DeviceTag.position)):
+            tags.setdefault(identifier, []).append(tag)
+        for identifier in tags.keys() & found.keys():
+            found[identifier] = replace(found[identifier], tags=tuple(tags[identifier]))
     return found
 
 

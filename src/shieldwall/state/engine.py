@@ -28,6 +28,7 @@ MODEL_MODULES = (
     "shieldwall.response.models",
     "shieldwall.response.library",
     "shieldwall.investigations.models",
+    "shieldwall.exposure.models",
 )
 """Every module that declares tables; migrations and ``create_all`` read them."""
 

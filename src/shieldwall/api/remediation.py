@@ -1,0 +1,135 @@
+"""Remediation tasks: what somebody asked to be done about a recommendation, and how far it is."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from shieldwall.api import answers
+from shieldwall.api.access import requires, services_of
+from shieldwall.api.answers import Entity
+from shieldwall.api.odata.fields import EntitySet, Field, Kind, by_name
+from shieldwall.api.odata.options import read_options
+from shieldwall.api.odata.query import fetch
+from shieldwall.api.routing import router as new_router
+from shieldwall.api.shapes import time_text
+from shieldwall.errors import not_found
+from shieldwall.exposure.labels import read_labels
+from shieldwall.exposure.models import RemediationDevice, RemediationTask
+from shieldwall.exposure.remediation import review
+from shieldwall.identity.principal import Principal
+from shieldwall.times import to_text
+
+router = new_router("Vulnerability management")
+
+Reader = Annotated[Principal, Depends(requires("RemediationTasks.Read.All"))]
+
+TASKS = EntitySet(
+    "RemediationTasks",
+    RemediationTask,
+    "id",
+    by_name(
+        [
+            Field("id", Kind.LOWER, RemediationTask.id),
+            Field("title", Kind.TEXT, RemediationTask.title),
+            Field("createdOn", Kind.TIME, RemediationTask.created_on),
+            Field("status", Kind.CHOICE, RemediationTask.status, ("Active", "Completed")),
+            Field("statusLastModifiedOn", Kind.TIME, RemediationTask.status_last_modified_on),
+            Field("dueOn", Kind.TIME, RemediationTask.due_on),
+            Field("priority", Kind.CHOICE, RemediationTask.priority, ("High", "Medium", "Low")),
+            Field("category", Kind.TEXT, RemediationTask.category),
+            Field("type", Kind.TEXT, RemediationTask.type),
+            Field("requesterId", Kind.TEXT, RemediationTask.requester_id),
+            Field("requesterEmail", Kind.TEXT, RemediationTask.requester_email),
+            Field("targetDevices", Kind.NUMBER, RemediationTask.target_devices),
+            Field("fixedDevices", Kind.NUMBER, RemediationTask.fixed_devices),
+            Field("scid", Kind.TEXT, RemediationTask.scid),
+            Field("vendorId", Kind.TEXT, RemediationTask.vendor_id),
+            Field("nameId", Kind.TEXT, RemediationTask.name_id),
+            Field("recommendationReference", Kind.TEXT, RemediationTask.recommendation_reference),
+        ]
+    ),
+    order=(("createdOn", True),),
+)
+DEVICES = EntitySet(
+    "MachineReferences",
+    RemediationDevice,
+    "id",
+    by_name([Field("id", Kind.LOWER, RemediationDevice.device_id)]),
+)
+
+
+@router.get("/api/remediationTasks", summary="List remediation tasks")
+def list_tasks(request: Request, principal: Reader) -> Response:
+    """Newest first. OData options apply."""
+    options = read_options(request.url.query, TASKS)
+    services = services_of(request)
+    review(services.database, services.telemetry, principal.tenant_id)
+    with services.database.read(principal.tenant_id) as session:
+        page = fetch(session, TASKS, options)
+        items = [task(row) for row in page.rows]
+    return answers.collection(request, "RemediationTasks", items, page, options)
+
+
+@router.get("/api/remediationTasks/{task_id}", summary="Get a remediation task")
+def get_task(task_id: str, request: Request, principal: Reader) -> Response:
+    services = services_of(request)
+    review(services.database, services.telemetry, principal.tenant_id)
+    with services.database.read(principal.tenant_id) as session:
+        return answers.entity(request, "RemediationTasks", task(_find(session, task_id)))
+
+
+@router.get("/api/remediationTasks/{task_id}/machineReferences", summary="Devices of a remediation task")
+def task_devices(task_id: str, request: Request, principal: Reader) -> Response:
+    options = read_options(request.url.query, DEVICES)
+    with services_of(request).database.read(principal.tenant_id) as session:
+        row = _find(session, task_id)
+        page = fetch(session, DEVICES, options, RemediationDevice.task_id == row.id)
+        labels = read_labels(session, [each.device_id for each in page.rows])
+    items = [label.reference(each.device_id) for each in page.rows if (label := labels.get(each.device_id))]
+    return answers.collection(request, "MachineReferences", items, page, options)
+
+
+def task(row: RemediationTask) -> Entity:
+    return {
+        "id": row.id,
+        "title": row.title,
+        "createdOn": to_text(row.created_on),
+        "requesterId": row.requester_id,
+        "requesterEmail": row.requester_email,
+        "status": row.status,
+        "statusLastModifiedOn": to_text(row.status_last_modified_on),
+        "description": row.description,
+        "relatedComponent": row.related_component,
+        "targetDevices": row.target_devices,
+        "rbacGroupNames": row.rbac_group_names,
+        "fixedDevices": row.fixed_devices,
+        "requesterNotes": row.requester_notes,
+        "dueOn": time_text(row.due_on),
+        "category": row.category,
+        "productivityImpactRemediationType": row.productivity_impact,
+        "priority": row.priority,
+        "completionMethod": row.completion_method,
+        "completerId": row.completer_id,
+        "completerEmail": row.completer_email,
+        "scid": row.scid,
+        "type": row.type,
+        "productId": f"{row.vendor_id}-_-{row.name_id}" if row.name_id else "",
+        "vendorId": row.vendor_id,
+        "nameId": row.name_id,
+        "recommendedVersion": row.recommended_version,
+        "recommendedVendor": row.recommended_vendor,
+        "recommendedProgram": row.recommended_program,
+        "recommendationReference": row.recommendation_reference,
+    }
+
+
+def _find(session: Session, identifier: str) -> RemediationTask:
+    row = session.scalar(select(RemediationTask).where(RemediationTask.id == identifier.lower()))
+    if row is None:
+        raise not_found("Remediation task", identifier[:100])
+    return row
