@@ -15,6 +15,7 @@ AGENT = ROOT / "agent" / "src" / "shieldwall_agent"
 SMALL = {"settings", "errors", "times", "log", "metrics", "wakeups"}
 BELOW: dict[str, set[str]] = {
     "kql": set(),
+    "client": set(),
     "state": SMALL,
     "telemetry": SMALL | {"state", "kql"},
     "identity": SMALL | {"state", "telemetry"},

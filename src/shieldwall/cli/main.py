@@ -13,6 +13,7 @@ COMMANDS = {
     "serve": "shieldwall.cli.run:serve",
     "demo": "shieldwall.cli.demo:demo",
     "query": "shieldwall.cli.query:query",
+    "api": "shieldwall.cli.api:api",
     "kql": "shieldwall.cli.kql:kql_commands",
     "app": "shieldwall.cli.app:app_commands",
     "tenant": "shieldwall.cli.app:tenant_commands",

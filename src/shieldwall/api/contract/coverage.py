@@ -33,7 +33,7 @@ def routes() -> frozenset[tuple[str, str]]:
         for module in MODULES
         for route in module.router.routes
         if isinstance(route, APIRoute)
-        for method in route.methods
+        for method in route.methods or ()
     }
     return frozenset(found | {("GET", "/api")})
 
