@@ -11,7 +11,8 @@ CASES = {
     "none": ("DeviceInfo | count", []),
     "one": ("DeviceInfo | where Nonsense == 1", [(1, 20)]),
     "one in each statement": (
-        "let a = DeviceInfo | wheer x;\nlet b = 1;\nlet c = nofunction(b);\nDeviceEvents | where Nonsense == b",
+        "let a = DeviceInfo | wheer x;\nlet b = 1;\nlet c = nofunction(b);\n"
+        "DeviceEvents | where Nonsense == b",
         [(1, 22), (4, 22)],
     ),
     "what follows from a mistake is not told": (
