@@ -20,6 +20,7 @@ SENSOR_DEADLINE = 60.0  # seconds without a beat: the canaries and the first has
 GATE_DEADLINE = 2.0  # every exec of the machine waits for this process
 RESPONDER_DEADLINE = 60.0
 _CAP_SYS_ADMIN = 21
+OFFBOARDED = 78  # exit status after which nobody should start the agent again
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,9 @@ def run(state: State, ephemeral: bool, log_level: str) -> int:
         format="%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s",
     )
     state.create()
+    if state.offboarded.exists():  # stopped on the way out
+        state.forget()
+        return OFFBOARDED
     state.load()
     with _only_one(state):
         wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)  # from the spool's writer to the uploader
@@ -48,7 +52,11 @@ def run(state: State, ephemeral: bool, log_level: str) -> int:
             Supervisor(state.folder, children).run()
         finally:
             if gated:
-                _undo(state, ephemeral)
+                _undo(state, ephemeral or state.offboarded.exists())
+        if state.offboarded.exists():
+            state.forget()
+            log.warning("this device was offboarded; the agent has ended for good")
+            return OFFBOARDED
     return 0
 
 
@@ -92,11 +100,13 @@ def may_gate() -> bool:
 
 def _undo(state: State, ephemeral: bool) -> None:
     """What a killed responder may have left in the kernel; with `ephemeral` an isolation too."""
-    from shieldwall_agent.enforcement import addresses, isolation, nft
+    from shieldwall_agent.enforcement import addresses, isolation, nft, restriction
     from shieldwall_agent.spool import SpoolWriter
 
     with contextlib.suppress(OSError, nft.NftError):
         nft.delete(addresses.TABLE)
+    if ephemeral:
+        restriction.lift(state.folder)
     if ephemeral and (state.folder / isolation.FILE_NAME).exists():
         writer = SpoolWriter(state.spool)
         isolation.release_local(state.folder, writer, state.isolate_netns)

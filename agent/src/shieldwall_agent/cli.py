@@ -1,4 +1,4 @@
-"""The command line: enrol, run, status, release, vault."""
+"""The command line: enrol, run, status, release, unrestrict, vault."""
 
 import argparse
 import json
@@ -19,7 +19,8 @@ E_USAGE = 2
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code: 0 done, 1 failed (the reason is on standard error), 2 wrong use."""
     options = _parser().parse_args(arguments)
-    state = State(Path(options.state).absolute(), options.isolate_netns)
+    only = Path(options.only_under).resolve() if options.only_under else None
+    state = State(Path(options.state).absolute(), options.isolate_netns, only)
     try:
         code: int = options.call(state, options)
     except (NotEnrolled, ValueError, OSError, RuntimeError) as error:
@@ -71,6 +72,23 @@ def _release(state: State, options: argparse.Namespace) -> int:
     with _sink(state) as sink:
         released = release_local(state.folder, sink, state.isolate_netns)
     sys.stdout.write("The isolation has ended.\n" if released else "The device was not isolated.\n")
+    return 0
+
+
+def _unrestrict(state: State, options: argparse.Namespace) -> int:
+    from shieldwall_agent.enforcement import restriction
+
+    lifted = restriction.lift(state.folder)  # the gate looks every half second
+    if lifted:
+        with _sink(state) as sink:
+            sink.emit(
+                {
+                    "Table": "DeviceEvents",
+                    "ActionType": "AppExecutionUnrestricted",
+                    "AdditionalFields": {"Detail": "local administrator"},
+                }
+            )
+    sys.stdout.write("Everything may run again.\n" if lifted else "Execution was not restricted.\n")
     return 0
 
 
@@ -134,6 +152,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="let isolation cut off this network namespace instead of the machine; for trials",
     )
+    parser.add_argument(
+        "--only-under",
+        metavar="FOLDER",
+        help="scan, and restrict executions in, this folder only; for trials",
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     enrol = _command(
@@ -184,6 +207,17 @@ def _parser() -> argparse.ArgumentParser:
         "sudo shieldwall-agent release --local",
     )
     release.add_argument(
+        "--local", action="store_true", required=True, help="say that you mean this device, now, yourself"
+    )
+
+    unrestrict = _command(
+        commands,
+        "unrestrict",
+        _unrestrict,
+        "let everything run again on this device without the server (break glass)",
+        "sudo shieldwall-agent unrestrict --local",
+    )
+    unrestrict.add_argument(
         "--local", action="store_true", required=True, help="say that you mean this device, now, yourself"
     )
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -9,6 +10,11 @@ from urllib.parse import urlsplit
 from shieldwall_agent.spool_format import write_atomically
 
 DEFAULT_STATE = Path("/var/lib/shieldwall-agent")
+
+
+FORGOTTEN = ("identity.json", "device.key", "device.crt", "server-ca.pem", "spool", "commands.sqlite",
+             "indicators.sqlite", "isolation.json", "restriction.json", "packages", "results",
+             "live_response", "files.json", "offboarded")  # fmt: skip
 
 
 class NotEnrolled(Exception):
@@ -33,6 +39,7 @@ class Enrolment:
 class State:
     folder: Path
     isolate_netns: str | None = None  # isolate this network namespace instead of the whole machine
+    only_under: Path | None = None  # scan, and restrict executions in, this folder only
 
     @property
     def identity(self) -> Path:
@@ -61,8 +68,23 @@ class State:
         return self.folder / "commands.sqlite"
 
     @property
+    def offboarded(self) -> Path:
+        """Is there once the server knows that this device has left it; then all else here is removed."""
+        return self.folder / "offboarded"
+
+    @property
     def packages(self) -> Path:
         return self.folder / "packages"
+
+    def forget(self) -> None:
+        """Remove keys, enrolment and all that was the server's. What is quarantined stays, with its key."""
+        for name in FORGOTTEN:
+            path = self.folder / name
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            for left in self.folder.glob(f"{name}*"):
+                if not left.is_dir():
+                    left.unlink(missing_ok=True)
 
     def create(self) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)

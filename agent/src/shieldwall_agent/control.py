@@ -4,19 +4,23 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from shieldwall_agent.enforcement import restriction
 from shieldwall_agent.enforcement.gate_client import GateClient
 from shieldwall_agent.enforcement.isolation import Isolation
 from shieldwall_agent.enforcement.network import NetworkEnforcement
 from shieldwall_agent.enforcement.policy import HASH_LENGTHS, Changes, Indicator, PolicyStore
 from shieldwall_agent.enforcement.reports import file_event, name_account
-from shieldwall_agent.events import Sink
+from shieldwall_agent.events import Sink, timestamp
 from shieldwall_agent.executor import Handler, Outcome
 from shieldwall_agent.remote_sink import paths_of
+from shieldwall_agent.responses.live_response import LiveResponse, fetched
 from shieldwall_agent.responses.quarantine import Quarantine, RunningImages
+from shieldwall_agent.responses.scan import Scanner
 from shieldwall_agent.responses.vault import Vault
 
 EXPIRY_SECONDS = 5.0  # longest time that an expired indicator stays in the list; it never matches
@@ -34,21 +38,29 @@ class Control:
         sink: Sink,
         gated: bool,
         isolate_netns: str | None = None,
+        only_under: Path | None = None,
+        download: Callable[[str], bytes] | None = None,
     ) -> None:
         self._folder = folder
         self._sink = sink
         self.policy = PolicyStore(folder)
         self.isolation = Isolation(folder, server, sink, isolate_netns)
+        self._only_under = only_under
         self._running = RunningImages()
         self._quarantine = Quarantine(Vault(folder / "vault"), self._running, sink)
         self._network = NetworkEnforcement(self.policy, sink) if gated else None
         self._gate = GateClient(folder, self._found) if gated else None
+        fetch = partial(fetched, download or _nowhere)
+        roots = [] if only_under is None else [only_under]
+        self._live_response = LiveResponse(folder / "live_response", fetch)
+        self._scanner = Scanner(folder, self.policy, self._quarantine, sink, fetch, roots)
         self._stopping = threading.Event()
         self._changes: queue.SimpleQueue[Changes] = queue.SimpleQueue()
         self.policy.listen(self._changed)
 
     def start(self) -> None:
         self.isolation.start()
+        self._live_response.clean()
         if self._network is not None:
             self._network.start()
         for work in (self._expire, self._remediate_running):
@@ -79,6 +91,11 @@ class Control:
             "stop_and_quarantine": self._stop_and_quarantine,
             "restore_file": self._restore,
             "collect_package": self._collect,
+            "restrict": self._restrict,
+            "unrestrict": self._unrestrict,
+            "scan": lambda body, cancelled: self._scanner.run(body, cancelled),
+            "live_response": self._respond,
+            "offboard": self._offboard,
         }
 
     def _changed(self, changes: Changes) -> None:
@@ -163,3 +180,45 @@ class Control:
         target = self._folder / "packages" / f"{time.time_ns()}.zip"
         items = package.collect(target, cancelled)
         return Outcome({"items": len(items), "failed": sum(s.status == "Failed" for s in items)}, target)
+
+    def _respond(self, body: dict[str, Any], cancelled: threading.Event) -> Outcome:
+        return self._live_response.run(body, self._folder / "results" / str(time.time_ns()), cancelled)
+
+    def _restrict(self, _body: dict[str, Any], _: threading.Event) -> Outcome:
+        if self._gate is None or not self._gate.wait_connected(5):
+            raise RuntimeError("no gate runs on this device that could refuse executions")
+        restriction.order(self._folder, time.time_ns(), within=self._only_under)
+        if not self._gate.changed(wait=10):
+            restriction.lift(self._folder)
+            self._gate.changed()
+            raise RuntimeError("the gate did not take the order")
+        self._report_restriction("AppExecutionRestricted")
+        return Outcome({"restricted": True})
+
+    def _unrestrict(self, _body: dict[str, Any], _: threading.Event) -> Outcome:
+        return Outcome({"restricted": False, "was_restricted": self._lift_restriction()})
+
+    def _lift_restriction(self) -> bool:
+        was = restriction.lift(self._folder)
+        if self._gate is not None:
+            self._gate.changed(wait=10)
+        if was:
+            self._report_restriction("AppExecutionUnrestricted")
+        return was
+
+    def _report_restriction(self, action: str) -> None:
+        self._sink.emit(
+            {"Table": "DeviceEvents", "Timestamp": timestamp(), "ActionType": action, "AdditionalFields": {}}
+        )
+
+    def _offboard(self, _body: dict[str, Any], _: threading.Event) -> Outcome:
+        """Enforce nothing any more. The rest of the agent ends when the server knows of it."""
+        self.isolation.release("offboarding")
+        self._lift_restriction()
+        revision = self.policy.revision
+        self.policy.apply_delta({"from": revision, "to": revision, "full": True, "upsert": []})
+        return Outcome({"offboarded": True})
+
+
+def _nowhere(_: str) -> bytes:
+    raise RuntimeError("there is no server to fetch it from")

@@ -21,8 +21,19 @@ LANES = {
     "stop_and_quarantine": "files",
     "restore_file": "files",
     "collect_package": "collection",
+    "restrict": "containment",
+    "unrestrict": "containment",
+    "live_response": "live response",
+    "scan": "scan",
+    "offboard": "containment",
 }
-REPEATABLE = {"isolate", "unisolate"}  # may be run again when a crash left it open whether they were done
+REPEATABLE = {
+    "isolate",
+    "unisolate",
+    "restrict",
+    "unrestrict",
+    "offboard",
+}  # may be run again when a crash left it open whether they were done
 
 RETRY_SECONDS = 5.0
 
@@ -35,11 +46,20 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Outcome:
     result: dict[str, Any] = field(default_factory=dict)
-    package: Path | None = None  # a zip for the server; deleted when it is uploaded
+    package: Path | None = None  # a zip for the server, or a folder of results; deleted when it is uploaded
+
+
+class Failed(Exception):
+    """A failure that has an outcome all the same: what was done before it."""
+
+    def __init__(self, reason: str, outcome: Outcome) -> None:
+        super().__init__(reason)
+        self.outcome = outcome
 
 
 Handler = Callable[[dict[str, Any], threading.Event], Outcome]
-"""Gets the body and an event that is set on cancel; raises to fail, and the text goes to the server."""
+"""Gets the body, with the command's `id`, and an event that is set on cancel; raises to fail, and the text
+goes to the server."""
 
 
 class Executor:
@@ -118,7 +138,10 @@ class Executor:
         """The error, empty for success, and the outcome."""
         log.info("carrying out %s %s", command.type, command.id)
         try:
-            return "", self._handlers[command.type](command.body, self._cancels[command.id])
+            body = {**command.body, "id": command.id}
+            return "", self._handlers[command.type](body, self._cancels[command.id])
+        except Failed as failure:
+            return str(failure), failure.outcome
         except Exception as error:
             log.exception("%s %s failed", command.type, command.id)
             return str(error) or type(error).__name__, Outcome()

@@ -15,6 +15,7 @@ from shieldwall_agent.commands import Journal
 from shieldwall_agent.config import State
 from shieldwall_agent.control import Control
 from shieldwall_agent.device_reporter import DeviceReporter
+from shieldwall_agent.enforcement import restriction
 from shieldwall_agent.executor import Executor
 from shieldwall_agent.identity import Clock
 from shieldwall_agent.ipc import Heart
@@ -25,6 +26,7 @@ from shieldwall_agent.transport import Client
 from shieldwall_agent.uploader import Uploader
 
 BEAT_SECONDS = 2.0
+DOWNLOAD_SECONDS = 120.0
 FIRST_REPORT_SECONDS = 10.0  # the first report waits so long for the sensors to have started
 
 log = logging.getLogger(__name__)
@@ -41,7 +43,22 @@ def run(state: State, wake: int, gated: bool, heart: Heart) -> None:
     sink = RemoteSink(state.folder, "responder")
     journal = Journal(state.journal)
     reported = threading.Event()
-    control = Control(state.folder, enrolment.address, sink, gated, state.isolate_netns)
+
+    def download(target: str) -> bytes:
+        files = client.another()
+        try:
+            return files.request("GET", target, timeout=DOWNLOAD_SECONDS).body
+        finally:
+            files.close()
+
+    def leave() -> None:
+        """The server knows that this device has left it: all of the agent ends."""
+        state.offboarded.touch()
+        os.kill(os.getppid(), signal.SIGTERM)
+
+    control = Control(
+        state.folder, enrolment.address, sink, gated, state.isolate_netns, state.only_under, download
+    )
     executor = Executor(journal, control.handlers(), reported.set)
     uploader = Uploader(client.another(), SpoolReader(state.spool), _waiter(wake), sink.emit, stop)
     channel = Channel(
@@ -64,10 +81,11 @@ def run(state: State, wake: int, gated: bool, heart: Heart) -> None:
             "clock_offset": clock.offset,
             "policy_revision": control.policy.revision,
             "isolated": control.isolation.isolated(),
+            "restricted": restriction.ordered(state.folder),
             "enforcement": control.health(),
         }
 
-    reporter = Reporter(client.another(), journal, reported, stop)
+    reporter = Reporter(client.another(), journal, reported, stop, leave)
     device = DeviceReporter(client.another(), lambda: _own_report(state, health()), stop)
     control.start()
     executor.resume(clock.now())

@@ -2,11 +2,13 @@
 
 import json
 import logging
+import shutil
 import sqlite3
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
-from shieldwall_agent.commands import FAILED, RUNNING, Command, Journal
+from shieldwall_agent.commands import FAILED, RUNNING, SUCCEEDED, Command, Journal
 from shieldwall_agent.transport import Client, Pause, Refused, Unreachable
 
 IDLE_SECONDS = 30.0
@@ -17,15 +19,24 @@ log = logging.getLogger(__name__)
 
 
 class Reporter:
-    """Works off the journal; `changed` is set whenever there is something new in it."""
+    """Works off the journal; `changed` is set whenever there is something new in it.
+
+    `offboarded` is called when the server knows that this device has left it.
+    """
 
     def __init__(
-        self, client: Client, journal: Journal, changed: threading.Event, stop: threading.Event
+        self,
+        client: Client,
+        journal: Journal,
+        changed: threading.Event,
+        stop: threading.Event,
+        offboarded: Callable[[], None] = lambda: None,
     ) -> None:
         self._client = client
         self._journal = journal
         self._changed = changed
         self._stop = stop
+        self._offboarded = offboarded
 
     def run(self) -> None:
         """Until `stop` is set (and `changed` with it)."""
@@ -54,6 +65,9 @@ class Reporter:
                 log.info("result of %s not reported yet: %s", command.id, error)
                 return False
             except Refused as refusal:
+                if refusal.code == "DeviceRevoked" and _has_left(command):
+                    self._offboarded()  # the answer to our report was lost
+                    return True
                 if refusal.status in (401, 403, 408, 429) or refusal.status >= 500:
                     log.info("result of %s not reported yet: %s", command.id, refusal)
                     done = False
@@ -78,16 +92,34 @@ class Reporter:
             "POST", f"/agent/v1/actions/{command.id}", content, {"Content-Type": "application/json"}
         )
         self._journal.note_reported(command.id, command.status)
+        if _has_left(command):
+            self._offboarded()
 
     def _upload(self, command: Command) -> None:
-        try:
-            with Path(command.package).open("rb") as file:
-                self._client.upload(f"/agent/v1/actions/{command.id}/package", file, UPLOAD_SECONDS)
-        except FileNotFoundError:
-            log.warning("the package of %s has gone", command.id)
+        """The package, or each file of a folder, whose name is the number of the command it came from."""
+        package, target = Path(command.package), f"/agent/v1/actions/{command.id}"
+        if package.is_dir():
+            for result in sorted(package.iterdir()):
+                self._upload_file(f"{target}/results/{int(result.stem)}", result)
+        else:
+            self._upload_file(f"{target}/package", package)
         self._drop_package(command)
 
+    def _upload_file(self, target: str, path: Path) -> None:
+        try:
+            with path.open("rb") as file:
+                self._client.upload(target, file, UPLOAD_SECONDS)
+        except FileNotFoundError:
+            log.warning("%s has gone before it was uploaded", path)
+
     def _drop_package(self, command: Command) -> None:
+        package = Path(command.package)
         if command.package:
-            Path(command.package).unlink(missing_ok=True)
+            if package.is_dir():
+                shutil.rmtree(package, ignore_errors=True)
+            package.unlink(missing_ok=True)
             self._journal.note_uploaded(command.id)
+
+
+def _has_left(command: Command) -> bool:
+    return command.type == "offboard" and command.status == SUCCEEDED

@@ -200,7 +200,7 @@ def test_command_is_carried_out_and_its_result_reported(server: ProtocolServer, 
     agent.start()
     action = server.send(agent.enrolment.device_id, "isolate", {"scope": "Full", "allow": []})
     server.wait_for(lambda s: "Succeeded" in statuses(s, action))
-    assert agent.carried_out == [("isolate", {"scope": "Full", "allow": []})]
+    assert agent.carried_out == [("isolate", {"scope": "Full", "allow": [], "id": action})]
     failing = server.send(agent.enrolment.device_id, "stop_and_quarantine", {"sha1": "a" * 40})
     server.wait_for(lambda s: "Failed" in statuses(s, failing))
     assert server.results[-1][1]["error"] == "no file with this hash was found"

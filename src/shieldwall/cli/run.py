@@ -139,7 +139,11 @@ def _start_agent(
     state = settings.data / "agent"
     # Isolation is shown on a namespace of its own: on the machine itself it would cut off whoever sits at it.
     isolates = namespace_of(settings.port).name
+    trial = settings.data / "trial"
+    trial.mkdir(exist_ok=True)
+    # What a trial does to the device, it does in a namespace and a folder of its own.
     command = [sys.executable, "-m", "shieldwall_agent", "--state", str(state), "--isolate-netns", isolates]
+    command += ["--only-under", str(trial)]
     if not (state / "identity.json").exists():
         token = create_token(services.database, ready.tenant_id, uses=1, hours=1)
         enrolled = subprocess.run(

@@ -173,7 +173,7 @@ def _check_upload(services: Services, caller: Caller, action_id: str, index: int
 
 
 async def send_library_file(request: Request) -> Response:
-    """A file that an open live response of this device names, by its hash."""
+    """A file that an open live response or scan of this device names, by its hash."""
     services: Services = request.app.state.services
     caller = await authenticate(request, digest(b""))
     action_id = str(request.path_params["action_id"])
@@ -181,7 +181,8 @@ async def send_library_file(request: Request) -> Response:
 
     def find() -> Path:
         action = services.actions.get(caller.tenant_id, action_id)
-        named = {step.get("file", {}).get("sha256") for step in action.parameters.get("commands", ())}
+        steps = [step.get("file", {}) for step in action.parameters.get("commands", ())]
+        named = {file.get("sha256") for file in (*steps, *action.parameters.get("rules", ()))}
         path = services.library.content(caller.tenant_id, wanted) if wanted in named else None
         if action.machine_id != caller.device_id or action.status not in OPEN or path is None:
             raise not_found("Library file", wanted)

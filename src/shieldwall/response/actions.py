@@ -105,7 +105,7 @@ class ActionService:
         scan_type: str,
         rules: Sequence[Mapping[str, Any]] = (),
     ) -> MachineAction:
-        """Look through a device's files for listed hashes, and for matches of YARA ``rules`` of the library."""
+        """Look through a device's files for listed hashes and matches of YARA ``rules`` of the library."""
         scope = _one_of("ScanType", scan_type, SCAN_TYPES)
         parameters = {"scope": scope, "rules": [dict(file) for file in rules]}
         return self.create(principal, device_id, SCAN, comment, scope=scope, parameters=parameters)

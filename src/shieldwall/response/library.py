@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Index, String, Text, func, select
+from sqlalchemy import Index, String, Text, func, or_, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from shieldwall.errors import ApiError, bad_request, not_found
@@ -24,6 +24,10 @@ from shieldwall.times import now
 FILE_BYTES = 20 << 20
 LIBRARY_BYTES = 250 << 20
 """Most bytes of all files of a tenant."""
+
+RULE_SUFFIXES = (".yar", ".yara")
+RULES = 100
+"""Most rule files of one scan."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,254}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -115,9 +119,14 @@ class Library:
         """What an agent is told of a file: its name, hash and size."""
         with self._database.read(tenant_id) as session:
             row = _named(session, name)
-            if row is None:
-                return None
-            return {"name": row.file_name, "sha256": row.sha256, "size": row.size}
+            return None if row is None else _told(row)
+
+    def rules(self, tenant_id: str) -> list[dict[str, Any]]:
+        """The YARA rules, with which devices are scanned: files that end in ``.yar`` or ``.yara``."""
+        rules = or_(*(LibraryFile.key.endswith(suffix) for suffix in RULE_SUFFIXES))
+        with self._database.read(tenant_id) as session:
+            rows = session.scalars(select(LibraryFile).where(rules).order_by(LibraryFile.key).limit(RULES))
+            return [_told(row) for row in rows]
 
     def content(self, tenant_id: str, digest: str) -> Path | None:
         """The file with this SHA-256, as long as it is kept."""
@@ -136,6 +145,10 @@ class Library:
 
     def _path(self, tenant_id: str, digest: str) -> Path:
         return self._folder / str(UUID(tenant_id)) / digest
+
+
+def _told(row: LibraryFile) -> dict[str, Any]:
+    return {"name": row.file_name, "sha256": row.sha256, "size": row.size}
 
 
 def _named(session: Session, name: str) -> LibraryFile | None:

@@ -1,11 +1,12 @@
-"""The gate: it refuses to execute files on the indicator list.
+"""The gate: it refuses to execute files on the indicator list, and while execution is restricted all that is
+none of the system's.
 
 Where the kernel can do so by itself (`gate_lsm`), it does; else it asks this process before each execution
 (`gate_questions`). Both fail open: killed, it lets everything pass.
 
 A process of its own, because while it is stuck so is every execution that is asked about: its heart beats in
-the very loop that answers. With no file indicator it watches nothing. Known bad files are guarded by
-fanotify in both cases, as only that refuses to read them.
+the very loop that answers. With no file indicator and no restriction it watches nothing. Known bad files are
+guarded by fanotify in both cases, as only that refuses to read them.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from shieldwall_agent.enforcement import restriction
 from shieldwall_agent.enforcement.gate_lsm import LsmGate, Refusal
 from shieldwall_agent.enforcement.gate_questions import Questions
 from shieldwall_agent.enforcement.gate_reports import GateReports
@@ -49,6 +51,7 @@ class Gate:
         roots: Sequence[Path] | None = None,
         deadline: float = DEADLINE,
     ) -> None:
+        self._folder = folder
         self._heart = heart
         self._policy = PolicyStore(folder)
         self._poll = select.poll()
@@ -56,7 +59,7 @@ class Gate:
         # `lsm`: why the kernel does not refuse by itself, if so.
         self.health: dict[str, Any] = {
             "mechanism": "fanotify", "asked": 0, "denied": 0, "late": 0, "lost": 0, "filesystems": 0,
-            "canary": "", "lsm": "",
+            "canary": "", "lsm": "", "restricted": False,
         }  # fmt: skip
         self._reports = GateReports(sink, self._server, self.health)
         self._questions = Questions(
@@ -65,6 +68,7 @@ class Gate:
         self._lsm = self._start_lsm(folder) if roots is None else None
         self._lsm_lost = 0
         self._version = -1
+        self._order = 0
         self._next_expiry: float | None = None
         self._stopping = False
 
@@ -113,7 +117,7 @@ class Gate:
         try:
             version = self._policy.version
             expired = self._next_expiry is not None and time.time() >= self._next_expiry
-            if version != self._version or expired:
+            if version != self._version or expired or restriction.mark(self._folder) != self._order:
                 self._reconsider()
         except sqlite3.Error:
             log.exception("the indicator list cannot be read")
@@ -131,7 +135,10 @@ class Gate:
         if self._next_expiry is not None and self._next_expiry <= time.time():
             self._next_expiry = None  # the responder deletes it and thereby changes the version
         served = self._apply_lsm(asked)
-        self._questions.reconsider(kinds, watch=not served)
+        self._order = restriction.mark(self._folder)
+        order = restriction.load(self._folder)
+        self.health["restricted"] = order is not None
+        self._questions.reconsider(kinds, watch=not served, restriction=order)
         if served:
             self.health.update(mechanism="BPF LSM", canary="refused")
         else:

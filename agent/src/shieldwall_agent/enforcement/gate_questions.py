@@ -30,6 +30,7 @@ from shieldwall_agent.enforcement.filesystems import MountWatch
 from shieldwall_agent.enforcement.gate_reports import GateReports, ListedFile
 from shieldwall_agent.enforcement.hash_queue import Hashes, HashQueue
 from shieldwall_agent.enforcement.policy import PolicyStore
+from shieldwall_agent.enforcement.restriction import Restriction
 
 CANARY = "/bin/true"
 MOST_KNOWN = 20_000  # files whose hashes are kept
@@ -89,6 +90,7 @@ class Questions:
         self._protected = protected_files()
         self._kinds: tuple[str, ...] = ()
         self._watching = False
+        self._restriction: Restriction | None = None
         self._pid = os.getpid()
         self._canary_pid = 0
 
@@ -125,13 +127,14 @@ class Questions:
         if self._canary_pid and os.waitpid(self._canary_pid, os.WNOHANG)[0]:
             self._canary_pid = 0
 
-    def reconsider(self, kinds: tuple[str, ...], watch: bool) -> None:
+    def reconsider(self, kinds: tuple[str, ...], watch: bool, restriction: Restriction | None = None) -> None:
         """After a change of the list every file is asked about again; the bad ones are guarded at once.
 
         `kinds`: the hashes to make. Without `watch` only known bad files are guarded, as something else
-        refuses executions."""
+        refuses executions. A `restriction` is asked about each file beside the list."""
         self._kinds = kinds
-        self._watching = watch and bool(kinds)
+        self._restriction = restriction
+        self._watching = (watch and bool(kinds)) or restriction is not None
         self._group.forget_inodes()
         self._watch_filesystems()
         for known in list(self._known.values()):
@@ -179,6 +182,11 @@ class Questions:
         key = FileKey.of(os.fstat(event.fd))
         if event.pid == self._pid or event.pid in self._trusted() or key.place in self._protected:
             return False
+        if self._restriction is not None and event.mask & FAN_OPEN_EXEC_PERM:
+            path = os.readlink(f"/proc/self/fd/{event.fd}")
+            if not self._restriction.allows(path, os.fstat(event.fd)):
+                self._restrict(event, path, key)
+                return True
         if not self._kinds:
             return False
         known = self._known.get(key.place)
@@ -195,6 +203,14 @@ class Questions:
         until = time.monotonic() + self._deadline
         heapq.heappush(self._deadlines, (until, event.fd, key.place, event))
         return True
+
+    def _restrict(self, event: PermissionEvent, path: str, key: FileKey) -> None:
+        try:
+            self._health["denied"] += 1
+            self._reports.restricted(path, key.inode, key.size, event.pid)
+        except Exception:
+            log.exception("a refusal could not be reported")
+        self._answer(event, False)
 
     def _decide(self, event: PermissionEvent, known: _Known) -> None:
         rule = self._policy.file_rule(known.hashes)

@@ -8,7 +8,7 @@ from typing import Any
 
 from shieldwall_agent.enforcement.gate_server import GateServer
 from shieldwall_agent.enforcement.policy import Indicator
-from shieldwall_agent.enforcement.reports import file_event, name_account
+from shieldwall_agent.enforcement.reports import file_event, name_account, restricted_event
 from shieldwall_agent.events import Event, Sink
 
 MOST_REPORTS = 10_000
@@ -48,13 +48,24 @@ class GateReports:
         """That a process wants a listed file, or, with `executing`, has got it.
 
         `process`: what is known of it, in case it is gone."""
-        what = (pid, file.inode, rule.id)
-        now = time.monotonic()
-        if now - self._reported.get(what, -_REPEAT_SECONDS) < _REPEAT_SECONDS:
+        if self._just_told(pid, file.inode, rule.id):
             return
-        self._reported[what] = now
         event = file_event(rule, file.path, file.hashes, file.size, pid, executing=executing)
-        event = {**(process or {}), **event}
+        self._queue({**(process or {}), **event})
+
+    def restricted(self, path: str, inode: int, size: int, pid: int) -> None:
+        """That a process wanted to execute a file that is none of the system's, while those alone may run."""
+        if not self._just_told(pid, inode, "restriction"):
+            self._queue(restricted_event(path, size, pid))
+
+    def _just_told(self, pid: int, inode: int, what: str) -> bool:
+        now = time.monotonic()
+        if now - self._reported.get((pid, inode, what), -_REPEAT_SECONDS) < _REPEAT_SECONDS:
+            return True
+        self._reported[(pid, inode, what)] = now
+        return False
+
+    def _queue(self, event: Event) -> None:
         if self._waiting.qsize() < MOST_REPORTS:
             self._waiting.put(event)
         else:

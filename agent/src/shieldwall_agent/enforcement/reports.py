@@ -4,6 +4,7 @@
 |---|---|
 | file refused (Block, BlockAndRemediate, Warn), quarantined or its processes stopped | `AntivirusDetection` |
 | file on the list with Audit, let run | `AppControlExecutableAudited` |
+| file refused because only the system's own may run | `AppControlExecutableBlocked` |
 | connection or name refused | `ExploitGuardNetworkProtectionBlocked` |
 | connection or name on the list with Audit | `ExploitGuardNetworkProtectionAudited` |
 | name that passed our resolver proxy, which the sensors cannot see | `DnsQueryRequest` |
@@ -64,6 +65,20 @@ def file_event(
         **{_HASH_COLUMNS[kind]: value for kind, value in hashes.items()},
         **initiating_process(pid),
         "AdditionalFields": fields,
+    }
+
+
+def restricted_event(path: str, size: int, pid: int) -> Event:
+    """A file that may not run while execution is restricted."""
+    return {
+        "Table": "DeviceEvents",
+        "Timestamp": timestamp(),
+        "ActionType": "AppControlExecutableBlocked",
+        "FileName": path.rpartition("/")[2],
+        "FolderPath": path,
+        "FileSize": size,
+        **initiating_process(pid),
+        "AdditionalFields": {"Text": "refused: only files of the system may run on this device"},
     }
 
 
