@@ -17,7 +17,8 @@ from tests.conftest import OTHER_TENANT, TENANT
 RUN = "/api/advancedqueries/run"
 TYPES = """
 print s = "x", b = true, i = int(1), l = 2, r = 0.5, t = datetime(2026-01-02T03:04:05.1234567Z), d = 90m,
-    g = guid(74be27de-1e4e-49d9-b579-fe0b331d3642), o = dynamic({"a": [1, null]}), n = long(null), e = dynamic(null)
+    g = guid(74be27de-1e4e-49d9-b579-fe0b331d3642), o = dynamic({"a": [1, null]}), n = long(null),
+    e = dynamic(null)
 """
 
 
@@ -97,7 +98,8 @@ def test_a_tenant_sees_its_own_rows_only(events: Api) -> None:
         "union Device* | where DeviceName in ('ours', 'theirs') | distinct DeviceName",
         "let all = materialize(DeviceEvents); all | join kind=inner all on DeviceId | distinct DeviceName",
         "print 1 | extend k = 1 | join kind=inner (DeviceEvents | extend k = 1) on k | distinct DeviceName",
-        "DeviceEvents | where DeviceName == toscalar(DeviceEvents | summarize max(DeviceName)) | distinct DeviceName",
+        "DeviceEvents | where DeviceName == toscalar(DeviceEvents | summarize max(DeviceName)) "
+        "| distinct DeviceName",
     ):
         assert ask(events, query)["Results"] == [{"DeviceName": "ours"}], query
 

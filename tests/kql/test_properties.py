@@ -117,8 +117,8 @@ def test_what_compiles_is_sql_that_runs(kql: Run, text: str) -> None:
         "ProcessCommandLine: string, AdditionalFields: dynamic, FileSize: int, r: real, b: bool, "
         "s: timespan, g: guid)"
         "[datetime(2024-01-02 03:04:05), 'd1', 7, 'cmd.exe /c x', dynamic({'a': {'b': [1, 2]}}), 3, 0.5, "
-        "true, 1h, guid(74be27de-1e4e-49d9-b579-fe0b331d3642), datetime(null), '', long(null), '', dynamic(null), "
-        "int(null), real(null), bool(null), timespan(null), guid(null)]"
+        "true, 1h, guid(74be27de-1e4e-49d9-b579-fe0b331d3642), datetime(null), '', long(null), '', "
+        "dynamic(null), int(null), real(null), bool(null), timespan(null), guid(null)]"
     )
     try:
         kql(text.replace("DeviceProcessEvents", source), hunting_schema())
