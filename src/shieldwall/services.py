@@ -8,6 +8,7 @@ from shieldwall.detection.indicators import IndicatorService
 from shieldwall.detection.lookback import Lookback
 from shieldwall.detection.matching import IndicatorMatcher
 from shieldwall.exposure.links import ExportLinks
+from shieldwall.exposure.scans import ScanSecrets
 from shieldwall.identity.tokens import TokenService
 from shieldwall.response.actions import ActionService
 from shieldwall.response.library import Library
@@ -37,6 +38,7 @@ class Services:
     actions: ActionService
     packages: PackageStore
     export_links: ExportLinks
+    scan_secrets: ScanSecrets
     library: Library
     signer: CommandSigner
     ingester: Ingester
@@ -65,6 +67,7 @@ class Services:
             actions=ActionService(database, wakeups, settings),
             packages=PackageStore(settings),
             export_links=ExportLinks(settings),
+            scan_secrets=ScanSecrets(settings),
             library=Library(database, settings),
             signer=CommandSigner(settings),
             ingester=Ingester(telemetry, database, observers=[matcher]),

@@ -24,6 +24,7 @@ from shieldwall.api.app import create_api
 from shieldwall.detection.indicators import IndicatorService
 from shieldwall.devices.models import Device, DeviceGroup, DeviceTag
 from shieldwall.exposure.links import ExportLinks
+from shieldwall.exposure.scans import ScanSecrets
 from shieldwall.identity.applications import create_application
 from shieldwall.identity.models import Tenant
 from shieldwall.identity.permissions import APPLICATION_PERMISSIONS
@@ -258,6 +259,7 @@ def opened(folder: Path, template: Template, telemetry: TelemetryStore) -> Itera
         actions=ActionService(database, wakeups, settings),
         packages=PackageStore(settings),
         export_links=ExportLinks(settings),
+        scan_secrets=ScanSecrets(settings),
         library=Library(database, settings),
         hunting=Hunting(telemetry),
         quota=HuntingQuota(1000, 1000, 1000, 1000),

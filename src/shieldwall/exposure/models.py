@@ -108,7 +108,7 @@ class ScanSession(TenantOwned, Base):
     status: Mapped[str] = mapped_column(String(32))
     failure_reason: Mapped[str | None] = mapped_column(Text)
     targets: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
-    """As the API shows them: Ip, Hostname, ScannedDeviceDescription, ErrorMessage, ScanStatus, ScanDuration."""
+    """As the API shows them: with Ip, Hostname, ScanStatus, ErrorMessage and the rest of their names."""
     succeeded: Mapped[int] = mapped_column(default=0)
 
     __table_args__ = (Index(None, "tenant_id", "time"),)
