@@ -17,8 +17,10 @@ def now() -> datetime:
 
 def to_text(value: datetime) -> str:
     """Write a time for an API answer, such as ``2021-01-26T20:33:58.42Z``."""
-    text = value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f").rstrip("0").rstrip(".")
-    return f"{text}Z"
+    utc = value if value.tzinfo is UTC else value.astimezone(UTC)
+    # A long list has a million of them: this is the quickest way, and leaves a fraction of nothing out.
+    text = utc.isoformat()[:-6]
+    return f"{text.rstrip('0')}Z" if value.microsecond else f"{text}Z"
 
 
 def parse(text: str) -> datetime:

@@ -15,9 +15,10 @@ from shieldwall.api.alert_changes import update_alerts
 from shieldwall.api.lookup import find_device
 from shieldwall.api.odata.fields import Kind
 from shieldwall.api.odata.options import read_options
-from shieldwall.api.odata.query import fetch
+from shieldwall.api.odata.query import fetch, parts
 from shieldwall.errors import ApiError
 from shieldwall.identity.principal import Principal
+from shieldwall.state import scope
 from shieldwall.state.engine import Database
 from tests.api.conftest import START, alert, incident
 from tests.conftest import TENANT
@@ -72,6 +73,70 @@ def test_pages_hold_every_alert_once_in_the_same_order_whatever_the_order(seeded
         paged = walk(seeded, f"{query}&pageSize=4")
         assert [len(page) for page in paged] == [4, 4, 4, 4, 1], order
         assert [identifier for page in paged for identifier in page] == whole[0], order
+
+
+def in_parts(database: Database, query: str, size: int) -> tuple[list[str], str | None, int | None]:
+    """The ids of one page read bit by bit, its next link, and its count."""
+    found = list(
+        parts(
+            lambda: database.read(TENANT),
+            sets.ALERTS,
+            read_options(query, sets.ALERTS),
+            lambda _, rows: [row.id for row in rows],
+            size=size,
+        )
+    )
+    assert all(len(part.items) == size for part in found[:-1])
+    assert all(part.next is None for part in found[:-1])
+    return [identifier for part in found for identifier in part.items], found[-1].next, found[0].total
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 100])
+def test_a_page_read_in_parts_is_the_same_page(seeded: Database, size: int) -> None:
+    for order in ORDERS:
+        for more in (
+            "",
+            "&$top=3&$count=true",
+            "&$skip=1&$top=2",
+            "&pageSize=3",
+            "&$top=0",
+            "&$top=4&pageSize=2",
+        ):
+            query = f"$orderby={quote(order)}{more}"
+            with seeded.read(TENANT) as session:
+                whole = fetch(session, sets.ALERTS, read_options(query, sets.ALERTS))
+            expected = ([row.id for row in whole.rows], whole.next, whole.total)
+            assert in_parts(seeded, query, size) == expected, query
+
+
+def test_what_comes_while_a_page_is_read_shifts_nothing(seeded: Database) -> None:
+    options = read_options("", sets.ALERTS)
+    reading = parts(
+        lambda: seeded.read(TENANT), sets.ALERTS, options, lambda _, rows: [row.id for row in rows], size=2
+    )
+    seen = list(next(reading).items)
+    with seeded.session(TENANT) as session:
+        case = incident()
+        session.add(case)
+        session.flush()
+        session.add(alert(60, case.id))
+    seen += [identifier for part in reading for identifier in part.items]
+    assert seen == [f"da{number:018d}_1" for number in (4, 3, 2, 1)]
+
+
+def test_a_page_goes_on_for_the_caller_that_it_began_for(seeded: Database) -> None:
+    """The rest of a page may be read in another thread, where the narrowing of the request is not known."""
+    scope.narrow(scope.DeviceScope(frozenset({0}), frozenset({""})))
+    reading = parts(
+        lambda: seeded.read(TENANT),
+        sets.ALERTS,
+        read_options("", sets.ALERTS),
+        lambda _, rows: [row.id for row in rows],
+        size=1,
+    )
+    scope.narrow(None)
+    assert [identifier for part in reading for identifier in part.items] == [f"da{4:018d}_1"]
+    scope.narrow(None)
 
 
 def test_null_is_less_than_any_value_on_every_database(seeded: Database) -> None:

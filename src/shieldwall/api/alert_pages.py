@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
 from fastapi import Request
-from sqlalchemy import select
+from sqlalchemy import Row, inspect, select
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from shieldwall.alerts.models import Evidence
+from shieldwall.alerts.models import AlertComment, Evidence
 from shieldwall.api import answers, sets, shapes
 from shieldwall.api.access import services_of
+from shieldwall.api.answers import Entity
 from shieldwall.api.odata.compile import Condition
-from shieldwall.api.odata.options import Options, read_options
-from shieldwall.api.odata.query import Page, count, fetch
+from shieldwall.api.odata.options import read_options
+from shieldwall.api.odata.query import count, parts
 from shieldwall.identity.principal import Principal
+
+_EVIDENCE = [getattr(Evidence, each.key) for each in inspect(Evidence).column_attrs]
+_COMMENTS = [getattr(AlertComment, each.key) for each in inspect(AlertComment).column_attrs]
 
 
 def alert_page(request: Request, principal: Principal, *where: Condition) -> Response:
     """The answer to a list of alerts under the request's options."""
     options = read_options(request.url.query, sets.ALERTS)
-    with services_of(request).database.read(principal.tenant_id) as session:
-        page = fetch(session, sets.ALERTS, options, *where)
-        items = _with_evidence(session, page, options)
-    return answers.collection(request, "Alerts", items, page, options)
+    database = services_of(request).database
+    with_evidence = "evidence" in options.expand
+
+    def shape(session: Session, rows: Sequence[Row[Any]]) -> list[Entity]:
+        """The alerts of some rows; what belongs to all of them comes with one query of each kind."""
+        identifiers = [row.id for row in rows]
+        evidence = _of_alerts(session, Evidence, _EVIDENCE, identifiers) if with_evidence else {}
+        comments = _of_alerts(session, AlertComment, _COMMENTS, identifiers)
+        return [shapes.alert(row, evidence.get(row.id), comments.get(row.id, ())) for row in rows]
+
+    found = parts(lambda: database.read(principal.tenant_id), sets.ALERTS, options, shape, *where)
+    return answers.stream(request, "Alerts", found, options)
 
 
 def alert_count(request: Request, principal: Principal, *where: Condition) -> Response:
@@ -31,11 +47,15 @@ def alert_count(request: Request, principal: Principal, *where: Condition) -> Re
         return answers.number(count(session, sets.ALERTS, options, *where))
 
 
-def _with_evidence(session: Session, page: Page, options: Options) -> list[answers.Entity]:
-    """The alerts of a page; the evidence of all of them comes with one query when it is asked for."""
-    found: dict[str, list[Evidence]] = {}
-    if "evidence" in options.expand and page.rows:
-        wanted = select(Evidence).where(Evidence.alert_id.in_([row.id for row in page.rows]))
-        for item in session.scalars(wanted.order_by(Evidence.id)):
-            found.setdefault(item.alert_id, []).append(item)
-    return [shapes.alert(row, found.get(row.id)) for row in page.rows]
+def _of_alerts(
+    session: Session,
+    model: type[Evidence] | type[AlertComment],
+    columns: Sequence[Any],
+    identifiers: Sequence[str],
+) -> dict[str, list[Row[Any]]]:
+    """Rows that belong to alerts, by the alert's id, in the order in which they came."""
+    found: dict[str, list[Row[Any]]] = defaultdict(list)
+    wanted = select(*columns).where(model.alert_id.in_(identifiers)).order_by(model.id)
+    for row in session.execute(wanted):
+        found[row.alert_id].append(row)
+    return found

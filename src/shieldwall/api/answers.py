@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from shieldwall.api.access import services_of
 from shieldwall.api.graph import errors as graph
 from shieldwall.api.odata.options import Options
-from shieldwall.api.odata.query import Page
+from shieldwall.api.odata.query import Page, Part
 from shieldwall.errors import ApiError
 
 Entity = dict[str, Any]
@@ -54,6 +55,31 @@ def collection(
     if page is not None and page.next is not None:
         body["@odata.nextLink"] = f"{base_url(request)}{request.url.path}?{page.next}"
     return json(body)
+
+
+def stream(request: Request, context: str, parts: Iterator[Part], options: Options) -> Response:
+    """A list that is sent while it is read; what is wrong with the request is told by the first part."""
+    first = next(parts)
+    head: Entity = {"@odata.context": context_url(request, context)}
+    if first.total is not None:
+        head["@odata.count"] = first.total
+    link = f"{base_url(request)}{request.url.path}?"
+
+    def chunks() -> Iterator[bytes]:
+        yield orjson.dumps(head)[:-1] + b',"value":['
+        begun = False
+        for part in chain((first,), parts):
+            items = part.items if options.select is None else [selected(each, options) for each in part.items]
+            text = orjson.dumps(items)[1:-1]
+            if text:
+                yield b"," + text if begun else text
+                begun = True
+            if part.next is not None:
+                yield b'],"@odata.nextLink":' + orjson.dumps(link + part.next) + b"}"
+                return
+        yield b"]}"
+
+    return StreamingResponse(chunks(), 200, _ODATA_HEADERS)
 
 
 def context_url(request: Request, context: str) -> str:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 from urllib.parse import urlsplit
+
+from sqlalchemy import Row
 
 from shieldwall.alerts.models import Alert, AlertComment, Evidence
 from shieldwall.api.answers import Entity
 from shieldwall.detection.models import Indicator
 from shieldwall.devices.models import Device
+from shieldwall.investigations.models import Investigation
 from shieldwall.response.library import LibraryFile
 from shieldwall.response.models import MachineAction
 from shieldwall.times import to_text
@@ -19,8 +23,12 @@ def time_text(value: datetime | None) -> str | None:
     return None if value is None else to_text(value)
 
 
-def alert(row: Alert, evidence_rows: Sequence[Evidence] | None) -> Entity:
-    """An alert; without evidence its list is there and empty."""
+def alert(
+    row: Alert | Row[Any],
+    evidence_rows: Sequence[Evidence | Row[Any]] | None,
+    comments: Sequence[AlertComment | Row[Any]] | None = None,
+) -> Entity:
+    """An alert; without evidence its list is there and empty. A bare row is given its ``comments``."""
     return {
         "id": row.id,
         "incidentId": row.incident_id,
@@ -50,17 +58,17 @@ def alert(row: Alert, evidence_rows: Sequence[Evidence] | None) -> Entity:
         "mitreTechniques": row.mitre_techniques,
         "relatedUser": row.related_user,
         "loggedOnUsers": row.logged_on_users,
-        "comments": [comment(item) for item in row.comments],
+        "comments": [comment(item) for item in (row.comments if comments is None else comments)],
         "evidence": [evidence(item) for item in evidence_rows or ()],
         "domains": [{"host": host} for host in hosts(evidence_rows or ())],
     }
 
 
-def comment(row: AlertComment) -> Entity:
+def comment(row: AlertComment | Row[Any]) -> Entity:
     return {"comment": row.comment, "createdBy": row.created_by, "createdTime": to_text(row.created_time)}
 
 
-def evidence(row: Evidence) -> Entity:
+def evidence(row: Evidence | Row[Any]) -> Entity:
     return {
         "entityType": row.entity_type,
         "evidenceCreationTime": to_text(row.evidence_creation_time),
@@ -90,7 +98,7 @@ def evidence(row: Evidence) -> Entity:
     }
 
 
-def hosts(rows: Iterable[Evidence]) -> list[str]:
+def hosts(rows: Iterable[Evidence | Row[Any]]) -> list[str]:
     """Names of the hosts in the URLs of an alert's evidence, each once, in lower case."""
     found: dict[str, None] = {}
     for row in rows:
@@ -167,6 +175,20 @@ def machine_action(row: MachineAction) -> Entity:
         and {"fileIdentifier": file, "fileIdentifierType": row.related_file_identifier_type},
         "commands": row.commands,
         "troubleshootInfo": row.troubleshoot_info,
+    }
+
+
+def investigation(row: Investigation) -> Entity:
+    return {
+        "id": str(row.id),
+        "startTime": to_text(row.start_time),
+        "endTime": time_text(row.end_time),
+        "state": row.state,
+        "cancelledBy": row.cancelled_by,
+        "statusDetails": row.status_details,
+        "machineId": row.machine_id,
+        "computerDnsName": row.computer_dns_name,
+        "triggeringAlertId": row.triggering_alert_id,
     }
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Select, UnaryExpression, and_, case, false, func, or_, select
+from sqlalchemy import Row, Select, UnaryExpression, and_, case, false, func, inspect, or_, select
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.interfaces import ORMOption
 
@@ -14,6 +15,9 @@ from shieldwall.api.odata.compile import Condition, compile_filter
 from shieldwall.api.odata.fields import Column, EntitySet
 from shieldwall.api.odata.options import Options, next_query
 from shieldwall.api.odata.tree import Value
+from shieldwall.state import scope
+
+PART_ROWS = 500
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,71 @@ def cut(
     return Page(rows, total, next_query(options, place(rows[-1], options)) if more else None)
 
 
+@dataclass(frozen=True)
+class Part:
+    """Some of a page's entities as they are answered; the first has ``total``, the last has ``next``."""
+
+    items: list[Any]
+    total: int | None = None
+    next: str | None = None
+
+
+def parts(
+    read: Callable[[], AbstractContextManager[Session]],
+    entity: EntitySet,
+    options: Options,
+    shape: Callable[[Session, Sequence[Row[Any]]], list[Any]],
+    *where: Condition,
+    size: int = PART_ROWS,
+) -> Iterator[Part]:
+    """A page bit by bit, so that as much is in memory as ``size`` rows take, however large the page is.
+
+    Rows have every column of the entity's table by the name of its attribute, but are no objects of the ORM,
+    which would take longer than all else. Each part is read in a transaction of its own and begins where the
+    one before ended, so that a slow reader holds no transaction; alerts that come meanwhile shift nothing.
+    """
+    return _parts(read, entity, options, shape, where, size, scope.current())
+
+
+def _parts(
+    read: Callable[[], AbstractContextManager[Session]],
+    entity: EntitySet,
+    options: Options,
+    shape: Callable[[Session, Sequence[Row[Any]]], list[Any]],
+    where: Sequence[Condition],
+    size: int,
+    reach: scope.Reach,
+) -> Iterator[Part]:
+    attributes = [getattr(entity.model, each.key) for each in inspect(entity.model).column_attrs]
+    left, after, total = options.limit, options.after, None
+    while True:
+        wanted = min(left, size)
+        skip = options.skip if after is None else 0
+        part = replace(options, top=None, page_size=wanted, after=after, skip=skip)
+        # Wherever this goes on, it is for the caller that it began for.
+        scope.narrow(reach)
+        with read() as session:
+            conditions = [*where, *_filter(session, entity, options)]
+            if options.count and after is options.after:
+                total = _count(session, entity, conditions)
+            columns: list[Any] = [
+                field.column.label(f"order_{at}") for at, (field, _) in enumerate(options.order)
+            ]
+            statement = arrange(select(*attributes, *columns).where(*conditions), part)
+            found = session.execute(statement).all() if wanted else []
+            rows = found[:wanted]
+            items = shape(session, rows) if rows else []
+        left -= len(rows)
+        if left and len(found) > wanted:
+            after = tuple(rows[-1][len(attributes) :])
+            yield Part(items, total)
+            continue
+        more = len(found) > wanted and (options.top is None or options.top > options.limit)
+        last = next_query(options, rows[-1][len(attributes) :]) if more else None
+        yield Part(items, total, last)
+        return
+
+
 def count(session: Session, entity: EntitySet, options: Options, *where: Condition) -> int:
     """How many entities the filter finds, whatever the page."""
     return _count(session, entity, [*where, *_filter(session, entity, options)])
@@ -97,7 +166,11 @@ def _behind(options: Options) -> Condition:
     for (field, descending), value in zip(options.order, options.after or (), strict=True):
         ways.append(and_(*equal, _next(field.column, descending, value)))
         equal.append(field.column.is_(None) if value is None else field.column == value)
-    return or_(*ways)
+    (first, descending), value = options.order[0], (options.after or (None,))[0]
+    if value is None or _nullable(first.column):
+        return or_(*ways)
+    # Said apart, so that an index leads to where the page begins.
+    return and_(first.column <= value if descending else first.column >= value, or_(*ways))
 
 
 def _next(column: Column, descending: bool, value: Value) -> Condition:
