@@ -17,6 +17,7 @@ import pytest
 
 from shieldwall.api.contract import Operation, Type, load, shape
 from shieldwall.api.contract.coverage import is_served, render, routes
+from shieldwall.exposure.remediation import create_task
 from shieldwall.telemetry.store import TelemetryStore
 from shieldwall.times import now, to_text
 from tests.api.conftest import ALL, DEVICE, SECOND, Api, Template, opened
@@ -33,14 +34,6 @@ GET /api/investigations/{id}
 POST /api/machines/{id}/startInvestigation
 GET /api/machines/find(timestamp={time},key={IP})
 GET /api/machines/{id}/logonusers
-GET /api/DeviceAuthenticatedScanDefinitions
-POST /api/DeviceAuthenticatedScanDefinitions
-PATCH /api/DeviceAuthenticatedScanDefinitions/{id}
-POST /api/DeviceAuthenticatedScanDefinitions/BatchDelete
-GET /api/DeviceAuthenticatedScanAgents
-GET /api/DeviceAuthenticatedScanAgents/{id}
-POST /api/DeviceAuthenticatedScanDefinitions/GetScanHistoryByScanDefinitionId
-POST /api/DeviceAuthenticatedScanDefinitions/GetScanHistoryBySessionId
 POST /{tenantId}/oauth2/token (password)
 GET /common/oauth2/authorize
 GET /api/$metadata
@@ -74,10 +67,15 @@ OTHERWISE = {
 
 NOT_FILTERED = {
     ("GET /api/indicators", "rbacGroupIds"): "an indicator keeps the names of its groups",
+    **{
+        ("GET /api/browserextensions/permissionsinfo", name): "the page has the list of vulnerabilities"
+        for name in ("cvssV3", "publishedOn", "severity", "updatedOn")
+    },
 }
 """Properties by which the documentation filters and this server does not."""
 
 ALERT = f"da{1:018d}_1"
+SCANS = "/api/DeviceAuthenticatedScanDefinitions"
 UNKNOWN_GUID = "00000000-0000-4000-8000-000000000000"
 UNKNOWN = {"machines": "c" * 40, "machineactions": UNKNOWN_GUID, "files": "9" * 40}
 """Ids that nothing has, in the form that the operation wants; others are told by a number."""
@@ -100,6 +98,10 @@ BODY: Mapping[str, Any] = {
     "machineTags": ["prod"],
     "status": "InProgress",
     "Timespan": "P1D",
+    "scannerAgent": {"machineId": DEVICE},
+    "scanAuthenticationParams": {"type": "CommunityString", "communityString": "public"},
+    "ScanDefinitionIds": ["00000000-0000-4000-8000-000000000000"],
+    "SessionIds": ["0" * 32],
 }
 
 JSON_TYPES: Mapping[str, tuple[type, ...]] = {
@@ -189,6 +191,16 @@ class World:
             path = f"/api/machines/{DEVICE}/startInvestigation"
             found = self.api.call("POST", path, json={"Comment": "x"}).json()
             return str(found.get("id", UNKNOWN_GUID))
+        if kind == "deviceauthenticatedscandefinitions":
+            operation = next(each for each in CONTRACT.operations if each.name == f"POST {SCANS}")
+            return str(self.api.call("POST", SCANS, json=self.body(operation)).json()["id"])
+        if kind == "deviceauthenticatedscanagents":
+            self.make("deviceauthenticatedscandefinitions")
+            return DEVICE
+        if kind == "remediationtasks":
+            services = self.api.services
+            advice = self.known("recommendations")
+            return create_task(services.database, services.telemetry, TENANT, "somebody", advice).id
         if kind == "libraryfiles":
             self.api.call("POST", "/api/libraryfiles", files={"file": ("known.sh", b"#!/bin/sh\n")})
             return "known.sh"

@@ -62,7 +62,11 @@ CONFIGURATIONS = rows_set(
     "uniqueId exact, id exact, benchmarkName, benchmarkVersion, name, description, category,"
     "complianceLevels list, cce, rationale?, remediation, recommendedValue list, source list",
 )
-PERMISSIONS = rows_set("BrowserExtension", "key exact, permissionName, description")
+PERMISSIONS = rows_set(
+    "BrowserExtension",
+    "key exact, permissionName, description",
+    aliases={"id": "key", "name": "permissionName"},
+)
 FIRMWARE = rows_set("Firmware", "rowKey exact, name, type, vendor, family, version, additionalFields")
 
 
