@@ -17,7 +17,12 @@ ROUTES = [
     if isinstance(route, APIRoute) and route.path.startswith(("/api", "/v1.0"))
     for method in route.methods
 ]
-PUBLIC = {"/docs", "/downloads/{action_id}/InvestigationPackage.zip"}
+PUBLIC = {
+    "/docs",
+    "/downloads/{action_id}/InvestigationPackage.zip",
+    "/downloads/{action_id}/LiveResponse/{index}",
+    "/downloads/exports/{day}/{minute}/{kind}/json/{organisation}/{name}",
+}
 
 
 def concrete(path: str) -> str:

@@ -12,9 +12,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import orjson
 import pytest
+from sqlalchemy import select
 
 from shieldwall.api import exports
 from shieldwall.api.assessments import ASSESSMENTS
+from shieldwall.devices.models import DeviceGroup
+from shieldwall.exposure.links import ExportFile
+from shieldwall.state.scope import DeviceScope
 from shieldwall.times import now, parse, to_text
 from tests.api.conftest import DEVICE, SECOND, URL, Api
 from tests.api.inventories import CVE, OLD, affected, put, software
@@ -354,3 +358,24 @@ def test_devices_that_are_gone_keep_their_rows_without_a_group(api: Api, fleet: 
     rows = fleet("/api/machines/SoftwareInventoryByMachine")["value"]
     gone = next(row for row in rows if row["deviceId"] == "9" * 40)
     assert (gone["rbacGroupName"], gone["rbacGroupId"]) == ("Unassigned", 0)
+
+
+def test_a_file_has_the_devices_of_whom_the_link_was_made_for(api: Api, fleet: Callable[..., dict]) -> None:
+    tenant, names = fleet.tenant, fleet.names  # type: ignore[attr-defined]
+    for name, group in ((DEVICE, "Web"), (SECOND, "")):
+        row = {"Timestamp": now(), "DeviceId": names[name], "MachineGroup": group}
+        api.services.telemetry.insert_rows("DeviceInfo", tenant, [row])
+    with api.services.database.read(tenant) as session:
+        number = session.scalars(select(DeviceGroup.id)).one()
+    found = {}
+    for reach in (None, DeviceScope(frozenset({number}), frozenset({"Web"})), DeviceScope()):
+        file = ExportFile(tenant, "SoftwareInventory", now(), 0, 1, reach)
+        link = api.services.export_links.link(URL, file, 1)
+        answer = api.http.request("GET", link)
+        assert answer.status_code == 200
+        lines = gzip.decompress(answer.content).splitlines()
+        found[reach] = {orjson.loads(line)["DeviceId"] for line in lines}
+        if reach is not None:
+            assert api.http.request("GET", re.sub("&g=[^&]*", "", link)).status_code == 403
+            assert api.http.request("GET", re.sub("&g=[^&]*", "&g=bm8", link)).status_code == 403
+    assert list(found.values()) == [set(names.values()), {names[DEVICE]}, set()]

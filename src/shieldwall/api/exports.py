@@ -22,6 +22,7 @@ from shieldwall.api.routing import router as new_router
 from shieldwall.errors import ApiError, bad_request, missing_parameter
 from shieldwall.exposure.links import ExportFile
 from shieldwall.identity.principal import Principal
+from shieldwall.state import scope
 from shieldwall.times import now, parse, to_text
 
 router = new_router("Assessments")
@@ -69,10 +70,10 @@ def _by_files(assessment: Assessment) -> Callable[..., Response]:
             read_options("", assessment.entity),
         )
         parts = -(-rows // FILE_ROWS)
-        base = answers.base_url(request)
+        base, reach = answers.base_url(request), scope.current()
         links = [
             services.export_links.link(
-                base, ExportFile(principal.tenant_id, assessment.kind, moment, part, parts), hours
+                base, ExportFile(principal.tenant_id, assessment.kind, moment, part, parts, reach), hours
             )
             for part in range(parts)
         ]
@@ -119,6 +120,8 @@ def _lines(services: Any, assessment: Assessment, file: ExportFile) -> Iterator[
     query: str | None = f"pageSize={PAGE}"
     while query is not None:
         options = read_options(query, assessment.entity)
+        # Each step runs in a context of its own.
+        scope.narrow(file.reach)
         page = fetch_rows(services.telemetry, file.tenant_id, assessment.entity, rows, options)
         with services.database.read(file.tenant_id) as session:
             items = shaped(assessment, session, page.rows)

@@ -6,6 +6,7 @@ to be kept, and every file of one export shows the same moment.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import secrets
@@ -15,9 +16,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import urlencode
 
+import orjson
+
 from shieldwall.errors import ApiError
 from shieldwall.identity.private_files import locked, write_file
 from shieldwall.settings import Settings
+from shieldwall.state.scope import DeviceScope, Reach
 from shieldwall.times import now, parse, to_text
 
 VERSION = "2026-01-01"
@@ -26,13 +30,17 @@ VERSION = "2026-01-01"
 
 @dataclass(frozen=True)
 class ExportFile:
-    """One file of an export: part ``part`` of ``parts`` of what ``kind`` held at ``moment``."""
+    """One file of an export: part ``part`` of ``parts`` of what ``kind`` held at ``moment``.
+
+    It has the devices that whoever asked for the link may see, and no others: ``reach``.
+    """
 
     tenant_id: str
     kind: str
     moment: datetime
     part: int
     parts: int
+    reach: Reach = None
 
     @property
     def path(self) -> str:
@@ -66,6 +74,7 @@ class ExportLinks:
             "sr": "b",
             "sp": "r",
             "n": f"{file.part}-{file.parts}",
+            **({} if file.reach is None else {"g": _groups(file.reach)}),
         }
         return f"{base}{file.path}?{urlencode({**query, 'sig': self._sign(file, expires)})}"
 
@@ -74,10 +83,11 @@ class ExportLinks:
         invalid = ApiError(403, "Forbidden", "The link is not valid.")
         try:
             part, _, parts = query["n"].partition("-")
-            file = ExportFile(tenant_id, kind, parse(query["st"]), int(part), int(parts))
+            reach = _reach(query["g"]) if "g" in query else None
+            file = ExportFile(tenant_id, kind, parse(query["st"]), int(part), int(parts), reach)
             expires, signature = query["se"], query["sig"].encode()
             until = parse(expires)
-        except (KeyError, ValueError):
+        except (KeyError, TypeError, ValueError):
             raise invalid from None
         if file.path != path or not hmac.compare_digest(self._sign(file, expires).encode(), signature):
             raise invalid
@@ -86,5 +96,18 @@ class ExportLinks:
         return file
 
     def _sign(self, file: ExportFile, expires: str) -> str:
-        text = f"{file.path}\n{to_text(file.moment)}\n{file.part}-{file.parts}\n{expires}"
+        groups = "" if file.reach is None else _groups(file.reach)
+        text = f"{file.path}\n{to_text(file.moment)}\n{file.part}-{file.parts}\n{expires}\n{groups}"
         return hmac.new(self._key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def _groups(reach: DeviceScope) -> str:
+    """Device groups as a link names them: never empty, even where there are none."""
+    found = orjson.dumps([sorted(reach.groups), sorted(reach.names)])
+    return base64.urlsafe_b64encode(found).decode().rstrip("=")
+
+
+def _reach(text: str) -> DeviceScope:
+    """ValueError for what no link of ours says."""
+    groups, names = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    return DeviceScope(frozenset(map(int, groups)), frozenset(map(str, names)))
