@@ -46,6 +46,8 @@ def chores(services: Services) -> list[Chore]:
         Chore("action deadlines", 5, services.actions.expire),
         Chore("device health", 60, lambda: update_health(services.database)),
         Chore("package retention", 3600, services.packages.prune),
+        Chore("investigation starts", 1, services.investigation_work.begin_queued),
+        Chore("investigation states", 2, services.investigations.follow),
         Chore("library contents", 3600, services.library.prune),
     ]
 
@@ -68,6 +70,7 @@ def create_app(services: Services) -> Starlette:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         await asyncio.to_thread(services.matcher.start)
         await services.ingester.start()
+        await asyncio.to_thread(services.investigation_work.start)
         tasks = [asyncio.create_task(_repeat(chore)) for chore in chores(services)]
         try:
             yield
@@ -75,6 +78,7 @@ def create_app(services: Services) -> Starlette:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.to_thread(services.investigation_work.stop)
             await services.ingester.stop()
             services.close()
 

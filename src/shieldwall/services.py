@@ -10,6 +10,8 @@ from shieldwall.detection.matching import IndicatorMatcher
 from shieldwall.exposure.links import ExportLinks
 from shieldwall.exposure.scans import ScanSecrets
 from shieldwall.identity.tokens import TokenService
+from shieldwall.investigations.service import Investigations
+from shieldwall.investigations.work import InvestigationWork
 from shieldwall.response.actions import ActionService
 from shieldwall.response.library import Library
 from shieldwall.response.packages import PackageStore
@@ -40,6 +42,8 @@ class Services:
     export_links: ExportLinks
     scan_secrets: ScanSecrets
     library: Library
+    investigations: Investigations
+    investigation_work: InvestigationWork
     signer: CommandSigner
     ingester: Ingester
     hunting: Hunting
@@ -55,6 +59,8 @@ class Services:
         telemetry = TelemetryStore.open(settings)
         wakeups = Wakeups()
         matcher = IndicatorMatcher(telemetry, database, settings)
+        actions = ActionService(database, wakeups, settings)
+        investigations = Investigations(database, telemetry, actions, settings)
         return cls(
             settings=settings,
             database=database,
@@ -64,11 +70,13 @@ class Services:
             indicators=IndicatorService(database, wakeups, settings),
             matcher=matcher,
             lookback=Lookback(telemetry, database, settings),
-            actions=ActionService(database, wakeups, settings),
+            actions=actions,
             packages=PackageStore(settings),
             export_links=ExportLinks(settings),
             scan_secrets=ScanSecrets(settings),
             library=Library(database, settings),
+            investigations=investigations,
+            investigation_work=InvestigationWork(investigations, settings),
             signer=CommandSigner(settings),
             ingester=Ingester(telemetry, database, observers=[matcher]),
             hunting=Hunting.build(telemetry, settings),

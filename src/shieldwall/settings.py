@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+AUTOMATION_LEVELS = ("full", "core_folders", "non_temp_folders", "all_folders", "none")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -60,6 +62,9 @@ class Settings:
     indicator_lookback_days: int = 30
     live_response: bool = True
     """Whether clients may run scripts on devices, and fetch files from them."""
+    automation_level: str = "full"
+    """How much an automated investigation remediates without asking: ``full``, ``core_folders`` (asks for the
+    system's), ``non_temp_folders``, ``all_folders`` (asks for everything) or ``none``."""
     incident_window: int = 24 * 3600
     log_level: str = "INFO"
     log_json: bool = True
@@ -109,6 +114,8 @@ class Settings:
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
         loaded = replace(cls(), **values)  # type: ignore[arg-type]
+        if loaded.automation_level not in AUTOMATION_LEVELS:
+            raise ValueError(f"SHIELDWALL_AUTOMATION_LEVEL: expected one of {', '.join(AUTOMATION_LEVELS)}")
         try:
             _ = loaded.table_days
         except ValueError as error:

@@ -29,6 +29,7 @@ from shieldwall.identity.applications import create_application
 from shieldwall.identity.models import Tenant
 from shieldwall.identity.permissions import APPLICATION_PERMISSIONS
 from shieldwall.identity.tokens import TokenService
+from shieldwall.investigations.service import Investigations
 from shieldwall.response.actions import ActionService
 from shieldwall.response.library import Library
 from shieldwall.response.packages import PackageStore
@@ -249,6 +250,7 @@ def opened(folder: Path, template: Template, telemetry: TelemetryStore) -> Itera
     settings = Settings(data=folder, rate_limits=False)
     database = Database(settings.state_url)
     wakeups = Wakeups()
+    actions = ActionService(database, wakeups, settings)
     services = SimpleNamespace(
         settings=settings,
         database=database,
@@ -256,11 +258,12 @@ def opened(folder: Path, template: Template, telemetry: TelemetryStore) -> Itera
         wakeups=wakeups,
         tokens=TokenService(settings, database),
         indicators=IndicatorService(database, wakeups, settings),
-        actions=ActionService(database, wakeups, settings),
+        actions=actions,
         packages=PackageStore(settings),
         export_links=ExportLinks(settings),
         scan_secrets=ScanSecrets(settings),
         library=Library(database, settings),
+        investigations=Investigations(database, telemetry, actions, settings),
         hunting=Hunting(telemetry),
         quota=HuntingQuota(1000, 1000, 1000, 1000),
     )

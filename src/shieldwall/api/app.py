@@ -21,6 +21,7 @@ from shieldwall.api import (
     hunting,
     incidents,
     indicators,
+    investigations,
     library,
     live_response,
     machine_actions,
@@ -60,6 +61,7 @@ MODULES = (
     machine_actions,
     live_response,
     library,
+    investigations,
     indicators,
     incidents,
     entities,
@@ -73,7 +75,7 @@ MODULES = (
 )
 
 _STATUS_CODES = {404: "NotFound", 413: "RequestEntityTooLarge"}
-_SETS = ("Alerts", "Machines", "MachineActions", "LibraryFiles", "Indicators", "Incidents")
+_SETS = ("Alerts", "Machines", "MachineActions", "LibraryFiles", "Investigations", "Indicators", "Incidents")
 
 
 def create_api(services: Services) -> FastAPI:

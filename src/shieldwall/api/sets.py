@@ -20,9 +20,30 @@ from shieldwall.api.vocabulary import (
 )
 from shieldwall.detection.models import Indicator
 from shieldwall.devices.models import Device, DeviceGroup, DeviceTag
+from shieldwall.investigations.models import Investigation
 from shieldwall.response.library import LibraryFile
 from shieldwall.response.models import MachineAction
 
+INVESTIGATION_STATES = (
+    "Unknown",
+    "Terminated",
+    "SuccessfullyRemediated",
+    "Benign",
+    "Failed",
+    "PartiallyRemediated",
+    "Running",
+    "PendingApproval",
+    "PendingResource",
+    "PartiallyInvestigated",
+    "TerminatedByUser",
+    "TerminatedBySystem",
+    "Queued",
+    "InnerFailure",
+    "PreexistingAlert",
+    "UnsupportedOs",
+    "UnsupportedAlertType",
+    "SuppressedAlert",
+)
 DEVICE_VALUES = ("Normal", "Low", "High")
 LEVELS = ("None", "Informational", "Low", "Medium", "High")
 ACTION_STATUSES = ("Pending", "InProgress", "Succeeded", "Failed", "TimeOut", "Cancelled")
@@ -220,6 +241,26 @@ LIBRARY_FILES = EntitySet(
         ]
     ),
     order=(("fileName", False),),
+)
+
+INVESTIGATIONS = EntitySet(
+    "Investigations",
+    Investigation,
+    "id",
+    by_name(
+        [
+            _number("id", Investigation.id),
+            _time("startTime", Investigation.start_time),
+            _time("endTime", Investigation.end_time),
+            _choice("state", Investigation.state, *INVESTIGATION_STATES),
+            _text("cancelledBy", Investigation.cancelled_by),
+            _text("statusDetails", Investigation.status_details),
+            _lower("machineId", Investigation.machine_id),
+            _text("computerDnsName", Investigation.computer_dns_name),
+            Field("triggeringAlertId", Kind.EXACT, Investigation.triggering_alert_id),
+        ]
+    ),
+    order=(("startTime", True),),
 )
 
 INDICATORS = EntitySet(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Index, String, Text
+from sqlalchemy import JSON, ColumnElement, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shieldwall.alerts.models import ROW_ID
-from shieldwall.state.base import Base, TenantOwned, UtcDateTime
+from shieldwall.devices.models import device_ids
+from shieldwall.state.base import Base, DeviceScoped, TenantOwned, UtcDateTime
 
 
-class Investigation(TenantOwned, Base):
+class Investigation(TenantOwned, DeviceScoped, Base):
     """One investigation of one device. ``state`` has the documented values."""
 
     __tablename__ = "investigations"
@@ -42,3 +44,7 @@ class Investigation(TenantOwned, Base):
         Index(None, "state"),
         {"sqlite_autoincrement": True},
     )
+
+    @classmethod
+    def within(cls, groups: Collection[int]) -> ColumnElement[bool]:
+        return cls.machine_id.in_(device_ids(groups))
