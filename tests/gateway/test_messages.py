@@ -176,3 +176,34 @@ def test_a_report_is_shown_as_the_machine(server: Running, agent: Agent) -> None
     hostile = {"ip_addresses": [{"ipAddress": "x" * 5000}]}
     refused = agent.request("POST", "/agent/v1/report", json.dumps(hostile).encode())
     assert refused.json()["error"]["code"] == "InvalidRequestBody"
+
+
+def test_packages_of_a_report_are_the_devices_software(server: Running, agent: Agent) -> None:
+    def tell(**body: Any) -> httpx.Response:
+        return agent.request("POST", "/agent/v1/report", json.dumps(body).encode())
+
+    def known() -> list[tuple[str, str]]:
+        path = "/api/machines/SoftwareInventoryNoProductCodeByMachine?pageSize=100"
+        rows = [row for row in server.get(path)["value"] if row["deviceId"] == agent.device_id]
+        return [(row["softwareName"], row["softwareVersion"]) for row in rows]
+
+    packages = [["Bash", "5.2", "amd64"], ["libc6", "2.36", "amd64"], ["libc6", "2.36", "i386"]]
+    assert tell(os_distribution="debian", software=packages).status_code == 204
+    assert known() == [("bash", "5.2"), ("libc6", "2.36")]
+    assert server.get("/api/Software/debian-_-libc6")["installedMachines"] == 1
+    assert tell(isolated=False).status_code == 204
+    assert len(known()) == 2, "a report without packages changes none"
+    assert tell(software=[["libc6", "2.37", "amd64"]]).status_code == 204
+    assert known() == [("libc6", "2.37")]
+    assert tell(software=[]).status_code == 204
+    assert known() == []
+    for wrong in (
+        "x",
+        [["a", "b"]],
+        [["", "1", "x"]],
+        [["a", 1, "x"]],
+        [["a" * 201, "1", "x"]],
+        [["a", "1", "x"]] * 5001,
+    ):
+        refused = tell(software=wrong)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "InvalidRequestBody")

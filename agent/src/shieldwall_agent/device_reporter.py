@@ -1,4 +1,4 @@
-"""Sends the device report at start, when something in it has changed, and hourly."""
+"""Sends the device report at start, when something in it has changed, and hourly; packages daily."""
 
 import json
 import logging
@@ -8,10 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 from shieldwall_agent.report import device_report
+from shieldwall_agent.software import Package, Packages
 from shieldwall_agent.transport import Client, Pause, Refused, Unreachable
 
 LOOK_SECONDS = 30.0
 REPORT_SECONDS = 3600.0
+SOFTWARE_SECONDS = 86400.0  # the list of packages is long, and goes when it has changed and daily
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +28,9 @@ class DeviceReporter:
         self._look = threading.Event()
         self._sent = ""
         self._sent_at = -REPORT_SECONDS
+        self._packages = Packages()
+        self._listed: list[Package] | None = None
+        self._listed_at = 0.0
 
     def look(self) -> None:
         """Something may have changed: look now."""
@@ -49,8 +54,12 @@ class DeviceReporter:
         """Raises Unreachable or Refused; then it is due still."""
         report = {**device_report(), **self._own()}
         essence = _essence(report)
-        if essence == self._sent and now - self._sent_at < REPORT_SECONDS:
+        packages = self._packages.installed()
+        listing = packages != self._listed or now - self._listed_at >= SOFTWARE_SECONDS
+        if essence == self._sent and now - self._sent_at < REPORT_SECONDS and not listing:
             return False
+        if listing:
+            report["software"] = packages
         try:
             self._client.request(
                 "POST",
@@ -61,6 +70,8 @@ class DeviceReporter:
         finally:
             self._client.close()  # hours may pass until the next
         self._sent, self._sent_at = essence, now
+        if listing:
+            self._listed, self._listed_at = packages, now
         return True
 
 

@@ -14,7 +14,8 @@ from shieldwall.telemetry.store import TelemetryStore
 from shieldwall.times import now
 
 LIST_LIMIT = 256
-REPORT_BYTES = 256 << 10
+REPORT_BYTES = 1 << 20
+"""Most bytes of a report: a list of installed packages makes nearly all of a large one."""
 
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,253}[A-Za-z0-9_])?")
 _TEXTS = {

@@ -16,6 +16,7 @@ from shieldwall.devices.enrolment import enrol
 from shieldwall.devices.models import Device
 from shieldwall.devices.reports import REPORT_BYTES, apply_report, store_report
 from shieldwall.errors import ApiError, bad_request, not_found
+from shieldwall.exposure.inventory import read_packages, store_packages
 from shieldwall.gateway import bodies
 from shieldwall.gateway.authentication import Caller, authenticate, digest
 from shieldwall.gateway.messages import Poll, Told, is_correction, waiting
@@ -86,6 +87,7 @@ async def receive_report(request: Request) -> Response:
     body = await bodies.read(request, REPORT_BYTES)
     caller = await authenticate(request, digest(body))
     report = bodies.json_object(body)
+    packages = read_packages(report)
     address = _peer(request)
 
     def store() -> None:
@@ -95,6 +97,8 @@ async def receive_report(request: Request) -> Response:
                 raise not_found("Machine", caller.device_id)
             apply_report(device, report, address)
         store_report(services.telemetry, device)
+        if packages is not None:
+            store_packages(services.telemetry, device, packages)
 
     await asyncio.to_thread(store)
     return Response(status_code=204)
