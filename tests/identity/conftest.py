@@ -19,7 +19,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from shieldwall.api.oauth import router
+from shieldwall.api import oauth, oauth_authorize, oauth_consent, oauth_device
 from shieldwall.errors import ApiError
 from shieldwall.identity import applications
 from shieldwall.identity.models import Tenant
@@ -80,7 +80,8 @@ class Server:
 def create_app(services: Any) -> FastAPI:
     app = FastAPI()
     app.state.services = services
-    app.include_router(router)
+    for module in (oauth, oauth_authorize, oauth_device, oauth_consent):
+        app.include_router(module.router)
 
     @app.get("/whoami")
     def whoami(request: Request) -> JSONResponse:

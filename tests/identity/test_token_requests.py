@@ -166,7 +166,7 @@ ERRORS = {
     "no client": ({"client_id": ""}, 400, "invalid_request", 900144),
     "no secret": ({"client_secret": ""}, 401, "invalid_client", 7000218),
     "no scope": ({"scope": ""}, 400, "invalid_request", 900144),
-    "password grant": ({"grant_type": "password"}, 400, "unsupported_grant_type", 70003),
+    "unknown grant": ({"grant_type": "implicit"}, 400, "unsupported_grant_type", 70003),
     "stranger": ({"scope": "https://evil.example/.default"}, 400, "invalid_resource", 500011),
     "no default": ({"scope": "https://api.security.microsoft.com"}, 400, "invalid_scope", 1002012),
     "two resources": (
@@ -175,7 +175,17 @@ ERRORS = {
         "invalid_scope",
         70011,
     ),
-    "assertion": ({"client_secret": "", "client_assertion": "e30.e30.x"}, 401, "invalid_client", 700027),
+    "assertion": (
+        {
+            "client_secret": "",
+            "client_assertion": "e30.e30.x",
+            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+        },
+        401,
+        "invalid_client",
+        700027,
+    ),
+    "assertion of no type": ({"client_assertion": "e30.e30.x"}, 400, "invalid_request", 90023),
 }
 
 
@@ -271,7 +281,9 @@ def test_the_discovery_documents_agree_with_the_tokens(server: Server) -> None:
             assert claims_of(server, token)["iss"] == document["issuer"]
         common = http.get("/common/v2.0/.well-known/openid-configuration").json()
         assert common["issuer"] == f"{server.url}/{{tenantid}}/v2.0"
-        assert http.get(document["authorization_endpoint"]).json()["error_codes"] == [700054]
+        page = http.get(document["authorization_endpoint"])
+        assert page.status_code == 400
+        assert "AADSTS700016" in page.text
         keys = http.get("/common/discovery/keys").json()["keys"]
     assert all(set(key) == {"kty", "kid", "use", "alg", "n", "e"} for key in keys)
 

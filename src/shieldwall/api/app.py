@@ -27,6 +27,9 @@ from shieldwall.api import (
     machine_actions,
     machines,
     oauth,
+    oauth_authorize,
+    oauth_consent,
+    oauth_device,
     posture,
     rejects,
     remediation,
@@ -72,6 +75,9 @@ MODULES = (
     downloads,
     docs,
     oauth,
+    oauth_authorize,
+    oauth_device,
+    oauth_consent,
 )
 
 _STATUS_CODES = {404: "NotFound", 413: "RequestEntityTooLarge"}

@@ -11,17 +11,17 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
-from shieldwall import log
+from shieldwall.api import oauth_grants, oauth_scopes
 from shieldwall.api import oauth_protocol as protocol
+from shieldwall.api.oauth_grants import TokenRequest
 from shieldwall.api.oauth_protocol import OAuthError
 from shieldwall.errors import ApiError
-from shieldwall.identity.applications import RESERVED_TENANTS, SignInError, find_tenant
+from shieldwall.identity import device_codes
+from shieldwall.identity.applications import RESERVED_TENANTS, any_application, find_tenant
 from shieldwall.identity.claims import issuer
 
 if TYPE_CHECKING:
     from shieldwall.services import Services
-
-logger = log.get("oauth")
 
 DOCUMENT_SECONDS = 3600
 """How long clients may keep discovery and key documents."""
@@ -54,38 +54,77 @@ router = APIRouter(route_class=OAuthRoute, tags=["OAuth"])
 @router.post("/{tenant}/oauth2/token", summary="Get a token (v1, resource)")
 @router.get("/{tenant}/oauth2/token", include_in_schema=False)
 async def token_v1(tenant: str, request: Request) -> Response:
-    """Client credentials for ``resource``. The form may come without a Content-Type, or in a GET's body."""
+    """Any grant, for ``resource``. The form may come without a Content-Type, or in a GET's body."""
     return await _token(tenant, request, 1)
 
 
 @router.post("/{tenant}/oauth2/v2.0/token", summary="Get a token (v2, scope)")
 @router.get("/{tenant}/oauth2/v2.0/token", include_in_schema=False)
 async def token_v2(tenant: str, request: Request) -> Response:
-    """Client credentials for ``scope``, which is a resource and ``/.default``."""
+    """Any grant, for ``scope``: a resource and ``/.default``, or for people a resource and permissions."""
     return await _token(tenant, request, 2)
 
 
 async def _token(tenant: str, request: Request, version: int) -> Response:
     services: Services = request.app.state.services
     form = await protocol.read_form(request)
-    tenant_id = await asyncio.to_thread(_tenant_id, services, tenant)
-    if tenant_id is None:
-        raise OAuthError(400, "invalid_request", 50059, "Name the tenant in the URL of the request.")
-    asked = protocol.client_request(form, request.headers.get("authorization"), version)
-    audience = services.tokens.audiences.normal(asked.resource)
-    if audience is None:
-        raise protocol.unknown_resource(asked.resource, version)
+    asked = TokenRequest(
+        services,
+        form,
+        request.headers.get("authorization"),
+        tenant,
+        await asyncio.to_thread(tenant_id_of, services, tenant),
+        version,
+        services.tokens.audiences.base(request.headers.get("host")),
+        request.client.host if request.client else "",
+    )
+    return JSONResponse(await oauth_grants.answer(asked), headers=protocol.NO_STORE)
+
+
+@router.post("/{tenant}/oauth2/v2.0/devicecode", summary="Start a sign-in on another machine (v2)")
+async def device_code_v2(tenant: str, request: Request) -> Response:
+    """For programs without a browser: show the code to a person, and poll the token endpoint."""
+    return await _device_code(tenant, request, 2)
+
+
+@router.post("/{tenant}/oauth2/devicecode", summary="Start a sign-in on another machine (v1)")
+async def device_code_v1(tenant: str, request: Request) -> Response:
+    return await _device_code(tenant, request, 1)
+
+
+async def _device_code(tenant: str, request: Request, version: int) -> Response:
+    services: Services = request.app.state.services
+    form = await protocol.read_form(request)
+    tenant_id = await asyncio.to_thread(tenant_id_of, services, tenant)
+    client_id = protocol.needed(form, "client_id")
+    application = await asyncio.to_thread(any_application, services.database, client_id)
+    if application is None:
+        raise protocol.failed_sign_in("application", client_id, tenant)
+    asked = oauth_scopes.read(form, services.tokens.audiences, version)
+    if asked is None:
+        raise OAuthError(400, "invalid_request", 900144, "Name a resource or scopes.")
     address = request.client.host if request.client else ""
-    try:
-        application = await services.tokens.sign_in.client(
-            tenant_id, asked.client_id, asked.client_secret, address
-        )
-    except SignInError as error:
-        logger.warning("sign-in failed", reason=error.reason, client=asked.client_id[:36], address=address)
-        raise protocol.failed_sign_in(error.reason, asked.client_id, tenant) from None
+    services.tokens.sign_in.started(address)
+    device_code, user_code = await asyncio.to_thread(
+        device_codes.create,
+        services.database,
+        application,
+        tenant_id if tenant_id or application.multi_tenant else application.tenant_id,
+        asked.scopes,
+        asked.audience,
+    )
     base = services.tokens.audiences.base(request.headers.get("host"))
-    token = await asyncio.to_thread(services.tokens.issue, application, audience, base=base, version=version)
-    body = protocol.token_answer(token.value, token.not_before, token.expires, asked.resource, version)
+    page = f"{base}/common/oauth2/deviceauth"
+    seconds = int(device_codes.LIFETIME.total_seconds())
+    body: dict[str, Any] = {
+        "user_code": user_code,
+        "device_code": device_code,
+        "verification_uri" if version == 2 else "verification_url": page,
+        "expires_in": seconds if version == 2 else str(seconds),
+        "interval": device_codes.INTERVAL if version == 2 else str(device_codes.INTERVAL),
+        "message": f"To sign in, use a web browser to open the page {page} and enter the code {user_code}"
+        " to authenticate.",
+    }
     return JSONResponse(body, headers=protocol.NO_STORE)
 
 
@@ -101,24 +140,34 @@ async def configuration_v1(tenant: str, request: Request) -> Response:
 
 async def _configuration(tenant: str, request: Request, version: int) -> Response:
     services: Services = request.app.state.services
-    tenant_id = await asyncio.to_thread(_tenant_id, services, tenant)
+    tenant_id = await asyncio.to_thread(tenant_id_of, services, tenant)
     base = services.tokens.audiences.base(request.headers.get("host"))
     segment = tenant_id or tenant.lower()
     middle = "v2.0/" if version == 2 else ""
     document = {
         "token_endpoint": f"{base}/{segment}/oauth2/{middle}token",
-        "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
+        "device_authorization_endpoint": f"{base}/{segment}/oauth2/{middle}devicecode",
+        "token_endpoint_auth_methods_supported": [
+            "client_secret_post",
+            "client_secret_basic",
+            "private_key_jwt",
+        ],
+        "token_endpoint_auth_signing_alg_values_supported": ["RS256", "PS256"],
         "jwks_uri": f"{base}/{segment}/discovery/{middle}keys",
         "response_modes_supported": ["query", "fragment", "form_post"],
         "subject_types_supported": ["pairwise"],
         "id_token_signing_alg_values_supported": ["RS256"],
-        "grant_types_supported": ["client_credentials"],
+        "grant_types_supported": oauth_grants.SUPPORTED,
+        "code_challenge_methods_supported": ["S256"],
         "response_types_supported": ["code"],
         "scopes_supported": ["openid", "profile", "email", "offline_access"],
         "issuer": issuer(base, tenant_id or "{tenantid}", version),
         "request_uri_parameter_supported": False,
         "authorization_endpoint": f"{base}/{segment}/oauth2/{middle}authorize",
-        "claims_supported": ["sub", "iss", "aud", "exp", "iat", "tid", "ver", "roles"],
+        "claims_supported": [
+            *("sub", "iss", "aud", "exp", "iat", "nbf", "nonce", "tid", "ver"),
+            *("oid", "name", "upn", "preferred_username", "roles", "scp"),
+        ],
         "tenant_region_scope": None,
         "cloud_instance_name": urlsplit(base).netloc,
     }
@@ -144,7 +193,7 @@ async def instance(request: Request, authorization_endpoint: str = "") -> Respon
     if base not in audiences.bases:
         raise OAuthError(400, "invalid_instance", 50049, "Unknown or invalid instance.")
     tenant = urlsplit(authorization_endpoint).path.strip("/").split("/")[0]
-    tenant_id = await asyncio.to_thread(_tenant_id, services, tenant)
+    tenant_id = await asyncio.to_thread(tenant_id_of, services, tenant)
     host = urlsplit(base).netloc
     segment = tenant_id or tenant.lower()
     document = {
@@ -155,19 +204,7 @@ async def instance(request: Request, authorization_endpoint: str = "") -> Respon
     return _document(document)
 
 
-@router.get("/{tenant}/oauth2/v2.0/authorize", include_in_schema=False)
-@router.get("/{tenant}/oauth2/authorize", include_in_schema=False)
-async def authorize(tenant: str) -> Response:
-    """Users do not sign in here; said clearly, since clients open this page in a browser."""
-    raise OAuthError(
-        400,
-        "unsupported_response_type",
-        700054,
-        "This server signs in applications only: ask the token endpoint with grant_type=client_credentials.",
-    )
-
-
-def _tenant_id(services: Services, tenant: str) -> str | None:
+def tenant_id_of(services: Services, tenant: str) -> str | None:
     """A tenant's id from its id or name, None for ``common`` and its like; OAuthError for a stranger."""
     if tenant.lower() in RESERVED_TENANTS:
         return None

@@ -14,13 +14,14 @@ from uuid import uuid4
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from shieldwall.identity import assertions
 from shieldwall.times import now
 
 FORM_LIMIT = 64 << 10
 FIELDS_LIMIT = 64
 NO_STORE = {"Cache-Control": "no-store, no-cache", "Pragma": "no-cache"}
 
-_IDENTITY_SCOPES = frozenset({"openid", "profile", "email", "offline_access"})
+IDENTITY_SCOPES = frozenset({"openid", "profile", "email", "offline_access"})
 _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -56,12 +57,12 @@ class OAuthError(Exception):
 
 
 @dataclass(frozen=True)
-class ClientRequest:
-    """A client credentials request: who asks, with which secret, for which resource."""
+class Client:
+    """Which application asks, and what it proves that with; a public one proves nothing."""
 
-    client_id: str
-    client_secret: str
-    resource: str
+    id: str
+    secret: str = ""
+    assertion: str = ""
 
 
 async def read_form(request: Request) -> dict[str, str]:
@@ -78,46 +79,33 @@ async def read_form(request: Request) -> dict[str, str]:
     form: dict[str, str] = {}
     for name, value in pairs:
         if name in form:
-            raise OAuthError(
-                400, "invalid_request", 9000411, f"The parameter '{_shown(name)}' is duplicated."
-            )
+            raise OAuthError(400, "invalid_request", 9000411, f"The parameter '{shown(name)}' is duplicated.")
         form[name] = value
     return form
 
 
-def client_request(form: Mapping[str, str], authorization: str | None, version: int) -> ClientRequest:
-    """Read a client credentials request to the endpoint of ``version``; OAuthError names what is wrong."""
-    grant = _needed(form, "grant_type")
-    if grant != "client_credentials":
-        raise OAuthError(
-            400,
-            "unsupported_grant_type",
-            70003,
-            f"The app requested an unsupported grant type '{_shown(grant)}'; use client_credentials.",
-        )
+def client_of(form: Mapping[str, str], authorization: str | None) -> Client:
+    """Read who asks; OAuthError names what is wrong."""
     basic_id, basic_secret = _basic(authorization)
-    client_id = form.get("client_id") or basic_id or _needed(form, "client_id")
+    assertion = form.get("client_assertion", "")
+    if assertion and form.get("client_assertion_type") != assertions.TYPE:
+        raise OAuthError(400, "invalid_request", 90023, f"client_assertion_type must be '{assertions.TYPE}'.")
+    client_id = form.get("client_id") or basic_id or assertions.claimed_client(assertion)
+    client_id = client_id or needed(form, "client_id")
     if basic_id and client_id != basic_id:
         raise OAuthError(
             400, "invalid_request", 90023, "The Authorization header and the body name different clients."
         )
-    if "client_assertion" in form:
-        raise OAuthError(
-            401,
-            "invalid_client",
-            700027,
-            "Client assertion failed signature validation: the application has no registered certificate."
-            " Use client_secret.",
-        )
-    secret = form.get("client_secret") or basic_secret
-    if not secret:
-        raise OAuthError(
-            401,
-            "invalid_client",
-            7000218,
-            "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.",
-        )
-    return ClientRequest(client_id, secret, _resource(form, version))
+    return Client(client_id, form.get("client_secret") or basic_secret, assertion)
+
+
+def no_proof() -> OAuthError:
+    return OAuthError(
+        401,
+        "invalid_client",
+        7000218,
+        "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.",
+    )
 
 
 def unknown_tenant(tenant: str) -> OAuthError:
@@ -125,7 +113,7 @@ def unknown_tenant(tenant: str) -> OAuthError:
         400,
         "invalid_request",
         90002,
-        f"Tenant '{_shown(tenant)}' not found. Check to make sure you have the correct tenant ID and are"
+        f"Tenant '{shown(tenant)}' not found. Check to make sure you have the correct tenant ID and are"
         " signing into the correct cloud.",
     )
 
@@ -135,20 +123,20 @@ def unknown_resource(resource: str, version: int) -> OAuthError:
         400,
         "invalid_resource",
         500011,
-        f"The resource principal named {_shown(resource)} was not found in the tenant."
+        f"The resource principal named {shown(resource)} was not found in the tenant."
         + (" Scopes end in '/.default'." if version == 2 else ""),
     )
 
 
 def failed_sign_in(reason: str, client_id: str, tenant: str) -> OAuthError:
     """The answer to a ``SignInError``'s reason."""
-    app = _shown(client_id)
+    app = shown(client_id)
     if reason == "application":
         return OAuthError(
             400,
             "unauthorized_client",
             700016,
-            f"Application with identifier '{app}' was not found in the directory '{_shown(tenant)}'.",
+            f"Application with identifier '{app}' was not found in the directory '{shown(tenant)}'.",
         )
     if reason == "expired":
         return OAuthError(
@@ -187,12 +175,12 @@ def token_answer(value: str, not_before: int, expires: int, resource: str, versi
     }
 
 
-def _resource(form: Mapping[str, str], version: int) -> str:
-    """What the token is for. Clients mix up the versions' parameters, and either says it clearly."""
+def resource_of(form: Mapping[str, str], version: int) -> str:
+    """What an application's own token is for. Clients mix up the versions' parameters; either will do."""
     named = "scope" if version == 2 else "resource"
     other = "resource" if version == 2 else "scope"
-    text = form.get(named) or form.get(other) or _needed(form, named)
-    resources = [scope for scope in text.split() if scope not in _IDENTITY_SCOPES]
+    text = form.get(named) or form.get(other) or needed(form, named)
+    resources = [scope for scope in text.split() if scope not in IDENTITY_SCOPES]
     if len(resources) != 1:
         raise OAuthError(
             400,
@@ -206,7 +194,7 @@ def _resource(form: Mapping[str, str], version: int) -> str:
             400,
             "invalid_scope",
             1002012,
-            f"The provided value for scope {_shown(text)} is not valid. Client credential flows must have a"
+            f"The provided value for scope {shown(text)} is not valid. Client credential flows must have a"
             " scope value with /.default suffixed to the resource identifier (application ID URI).",
         )
     return resources[0]
@@ -231,7 +219,7 @@ def _basic(authorization: str | None) -> tuple[str, str]:
     return unquote_plus(client_id), unquote_plus(secret)
 
 
-def _needed(form: Mapping[str, str], name: str) -> str:
+def needed(form: Mapping[str, str], name: str) -> str:
     value = form.get(name)
     if not value:
         raise OAuthError(
@@ -243,6 +231,6 @@ def _needed(form: Mapping[str, str], name: str) -> str:
     return value
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """A caller's text, made harmless for logs and messages."""
     return "".join(character if character.isprintable() else "?" for character in text[:200])

@@ -2,61 +2,83 @@
 
 from __future__ import annotations
 
-import getpass
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from shieldwall.errors import ApiError
+from shieldwall.cli.app_certificate import certificate_commands
+from shieldwall.cli.app_consent import consent
+from shieldwall.cli.directory import TenantOption, open_state, tenant_of, typist
 from shieldwall.identity import applications, permissions
-from shieldwall.identity.models import Application, ApplicationSecret, Tenant
-from shieldwall.settings import Settings
-from shieldwall.state.engine import Database
+from shieldwall.identity.models import Application, ApplicationSecret
 from shieldwall.times import now
 
 app_commands = typer.Typer(help="Applications: what calls the API with a client id and a secret.")
+app_commands.add_typer(certificate_commands, name="certificate")
+app_commands.command("consent")(consent)
 tenant_commands = typer.Typer(help="Tenants: customers whose devices, alerts and applications are apart.")
 
 console = Console(highlight=False, soft_wrap=True)
 
-TenantOption = Annotated[
-    str, typer.Option(help="Tenant, by name or id; needed only where there are several.")
-]
 RoleOption = Annotated[
     list[str] | None, typer.Option("--role", help="Application permission; repeat it, or say `all`.")
 ]
 DaysOption = Annotated[int, typer.Option(help="Days until the secret expires.")]
 ClientId = Annotated[str, typer.Argument(help="Client id of the application.", show_default=False)]
+DelegatedOption = Annotated[
+    list[str] | None,
+    typer.Option("--delegated", help="Permission that it may use for people; repeat it, or say `all`."),
+]
+RedirectOption = Annotated[
+    list[str] | None, typer.Option("--redirect", help="Address that sign-ins return to; repeat it.")
+]
 
 
 @app_commands.command("create")
 def create(
     name: Annotated[str, typer.Argument(help="Name that people know it by.", show_default=False)],
     role: RoleOption = None,
+    delegated: DelegatedOption = None,
+    redirect: RedirectOption = None,
+    public: Annotated[
+        bool, typer.Option("--public", help="It runs on people's machines and keeps no secret.")
+    ] = False,
+    multi_tenant: Annotated[
+        bool, typer.Option("--multi-tenant", help="Other tenants may consent to it.")
+    ] = False,
     tenant: TenantOption = "",
     days: DaysOption = applications.SECRET_DAYS,
 ) -> None:
     """Make an application and print its client id and secret. The secret is shown this once.
 
     Example: shieldwall app create "our playbook" --role Machine.Read.All --role Machine.Isolate
+    Example: shieldwall app create "our console" --public --delegated all --redirect http://localhost
     """
-    if not role:
+    if not (role or delegated):
         raise typer.BadParameter(
-            "name at least one --role, or --role all. There are:\n  "
+            "name at least one --role, or --role all, or --delegated for what people do. There are:\n  "
             + "\n  ".join(sorted(permissions.APPLICATION_PERMISSIONS))
         )
-    with _state() as database:
-        owner = _tenant(database, tenant)
+    with open_state() as database:
+        owner = tenant_of(database, tenant)
         application, secret = applications.create_application(
-            database, owner.id, name, _roles(role), days=days, actor=_user()
+            database,
+            owner.id,
+            name,
+            _roles(role or []),
+            days=days,
+            public=public,
+            multi_tenant=multi_tenant,
+            delegated=_delegated(delegated or []),
+            redirect_uris=redirect or [],
+            actor=typist(),
         )
     console.print(f"tenant         {owner.id}  ({owner.name})", markup=False)
     console.print(f"client id      {application.id}", markup=False)
-    _print_secret(secret, days)
+    if secret:
+        _print_secret(secret, days)
 
 
 @app_commands.command("list")
@@ -66,8 +88,8 @@ def list_(tenant: TenantOption = "") -> None:
     Example: shieldwall app list
     """
     table = Table("name", Column("client id", no_wrap=True), "roles", "secrets")
-    with _state() as database:
-        for application in applications.list_applications(database, _tenant(database, tenant).id):
+    with open_state() as database:
+        for application in applications.list_applications(database, tenant_of(database, tenant).id):
             name = application.name + (" (disabled)" if application.disabled else "")
             table.add_row(name, application.id, "\n".join(application.roles), _secrets(application))
     console.print(table, markup=False)
@@ -80,26 +102,39 @@ def update(
     disable: Annotated[
         bool | None, typer.Option("--disable/--enable", help="Refuse it, or let it in again.")
     ] = None,
+    delegated: DelegatedOption = None,
+    redirect: RedirectOption = None,
+    multi_tenant: Annotated[
+        bool | None, typer.Option("--multi-tenant/--single-tenant", help="Whether others may consent.")
+    ] = None,
     tenant: TenantOption = "",
 ) -> None:
     """Set an application's roles, or disable it. It takes effect within seconds, on its tokens too.
 
     Example: shieldwall app update 91e956db-016b-473b-98c6-66210632cc4e --role Alert.Read.All
     """
-    if not role and disable is None:
-        raise typer.BadParameter("say --role, --disable or --enable")
-    with _state() as database:
-        owner = _tenant(database, tenant, client_id)
+    if not (role or delegated or redirect) and disable is None and multi_tenant is None:
+        raise typer.BadParameter(
+            "say what to change: --role, --delegated, --redirect, --disable, ...; see --help"
+        )
+    with open_state() as database:
+        owner = tenant_of(database, tenant, client_id)
         application = applications.update_application(
             database,
             owner.id,
             client_id,
             roles=_roles(role) if role else None,
             disabled=disable,
-            actor=_user(),
+            multi_tenant=multi_tenant,
+            delegated=_delegated(delegated) if delegated else None,
+            redirect_uris=redirect,
+            actor=typist(),
         )
     state = "disabled" if application.disabled else "enabled"
-    console.print(f"{application.name}: {state}, {', '.join(application.roles)}", markup=False)
+    console.print(
+        f"{application.name}: {state}, {', '.join([*application.roles, *application.delegated])}",
+        markup=False,
+    )
 
 
 @app_commands.command("rotate")
@@ -113,10 +148,10 @@ def rotate(
 
     Example: shieldwall app rotate 91e956db-016b-473b-98c6-66210632cc4e
     """
-    with _state() as database:
-        owner = _tenant(database, tenant, client_id)
+    with open_state() as database:
+        owner = tenant_of(database, tenant, client_id)
         secret = applications.rotate_secret(
-            database, owner.id, client_id, days=days, revoke_others=revoke_others, actor=_user()
+            database, owner.id, client_id, days=days, revoke_others=revoke_others, actor=typist()
         )
     _print_secret(secret, days)
 
@@ -127,9 +162,9 @@ def delete(client_id: ClientId, tenant: TenantOption = "") -> None:
 
     Example: shieldwall app delete 91e956db-016b-473b-98c6-66210632cc4e
     """
-    with _state() as database:
-        owner = _tenant(database, tenant, client_id)
-        applications.delete_application(database, owner.id, client_id, actor=_user())
+    with open_state() as database:
+        owner = tenant_of(database, tenant, client_id)
+        applications.delete_application(database, owner.id, client_id, actor=typist())
     console.print(f"deleted {client_id}", markup=False)
 
 
@@ -143,8 +178,8 @@ def create_tenant(
 
     Example: shieldwall tenant create contoso.com
     """
-    with _state() as database:
-        tenant = applications.create_tenant(database, name, _user())
+    with open_state() as database:
+        tenant = applications.create_tenant(database, name, typist())
     console.print(f"{tenant.id}  {tenant.name}", markup=False)
 
 
@@ -154,56 +189,19 @@ def list_tenants() -> None:
 
     Example: shieldwall tenant list
     """
-    with _state() as database:
+    with open_state() as database:
         for tenant in applications.list_tenants(database):
             console.print(f"{tenant.id}  {tenant.name}", markup=False)
-
-
-@contextmanager
-def _state() -> Iterator[Database]:
-    """The state, brought up to date; a refusal becomes the command's own message."""
-    try:
-        settings = Settings.load()
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    database = Database(settings.state_url)
-    try:
-        database.migrate()
-        yield database
-    except ApiError as error:
-        raise typer.BadParameter(error.message) from None
-    finally:
-        database.close()
-
-
-def _tenant(database: Database, named: str, application_id: str = "") -> Tenant:
-    """The tenant that was named, else the one of the application, else the only one."""
-    if named:
-        with database.system_read() as session:
-            found = applications.find_tenant(session, named)
-        if found is None:
-            raise typer.BadParameter(f"there is no tenant {named}; see `shieldwall tenant list`")
-        return found
-    with database.system_read() as session:
-        application = session.get(Application, application_id.lower()) if application_id else None
-        owner = session.get(Tenant, application.tenant_id) if application else None
-    if owner is not None:
-        return owner
-    if application_id:
-        raise typer.BadParameter(f"there is no application {application_id}; see `shieldwall app list`")
-    tenants = applications.list_tenants(database)
-    if not tenants:
-        raise typer.BadParameter("there is no tenant yet: `shieldwall tenant create NAME`")
-    if len(tenants) > 1:
-        names = ", ".join(tenant.name for tenant in tenants)
-        raise typer.BadParameter(f"there are several tenants, name one with --tenant: {names}")
-    return tenants[0]
 
 
 def _roles(named: list[str]) -> list[str]:
     everything = any(role.lower() == "all" for role in named)
     return sorted(permissions.APPLICATION_PERMISSIONS) if everything else named
+
+
+def _delegated(named: list[str]) -> list[str]:
+    everything = any(name.lower() == "all" for name in named)
+    return sorted(permissions.DELEGATED_PERMISSIONS) if everything else named
 
 
 def _secrets(application: Application) -> str:
@@ -218,11 +216,3 @@ def _secret_line(secret: ApplicationSecret) -> str:
 def _print_secret(secret: str, days: int) -> None:
     console.print(f"client secret  {secret}", markup=False)
     console.print(f"Keep it now: it is not shown again. It expires in {days} days.", style="dim")
-
-
-def _user() -> str:
-    """Who types, for the audit log."""
-    try:
-        return f"cli:{getpass.getuser()}"
-    except (OSError, KeyError):
-        return "cli"

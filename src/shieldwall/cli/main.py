@@ -16,6 +16,8 @@ COMMANDS = {
     "api": "shieldwall.cli.api:api",
     "kql": "shieldwall.cli.kql:kql_commands",
     "app": "shieldwall.cli.app:app_commands",
+    "user": "shieldwall.cli.user:user_commands",
+    "role": "shieldwall.cli.role:role_commands",
     "tenant": "shieldwall.cli.app:tenant_commands",
     "keys": "shieldwall.cli.keys:keys_commands",
     "device": "shieldwall.cli.device:device_commands",

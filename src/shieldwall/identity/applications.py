@@ -225,6 +225,15 @@ def recognise(database: Database, tenant_id: str, application_id: str, secret: s
     return None
 
 
+def any_application(database: Database, application_id: str) -> Application | None:
+    """An enabled application of any tenant: people of others may sign in to it, if theirs consents."""
+    if not _is_guid(application_id):
+        return None
+    with database.system_read() as session:
+        found = session.get(Application, application_id.lower())
+    return found if found is not None and not found.disabled else None
+
+
 def find_application(database: Database, tenant_id: str, application_id: str) -> Standing | None:
     """An application that has a place in the tenant; None where it has none or is disabled."""
     return standing(database, tenant_id, application_id) if _is_guid(application_id) else None

@@ -69,6 +69,9 @@ class Audiences:
             return None
         if host in self._by_netloc:
             return self._by_netloc[host]
+        # Clients that are told the host and the port apart ask for a token for the host alone.
+        if found := next((base for base in self.bases if urlsplit(base).hostname == host.strip("[]")), None):
+            return found
         if f"https://{host}{url.path.lower()}" in PATH_RESOURCES:
             return f"https://{host}{url.path.lower()}"
         return f"https://{host}" if host in API_HOSTS else None

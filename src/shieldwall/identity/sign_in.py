@@ -57,6 +57,7 @@ class SignIn:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._failures = Failures()
+        self._started = Failures()
         self._slots = asyncio.Semaphore(CHECKS_AT_ONCE)
         self._waiting = 0
 
@@ -96,6 +97,11 @@ class SignIn:
         except applications.SignInError:
             await asyncio.to_thread(self._note_failure, upn, address)
             return None
+
+    def started(self, address: str) -> None:
+        """Count a sign-in that anybody can start; ApiError 429 where there are too many from one address."""
+        self._started.check(address, "")
+        self._started.add(address, "")
 
     def guess(self, address: str, what: str) -> None:
         """ApiError 429 when this address has guessed wrongly too often at ``what``."""
