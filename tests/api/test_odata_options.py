@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shieldwall.alerts.models import Alert
 from shieldwall.api import sets
 from shieldwall.api.alert_changes import update_alerts
 from shieldwall.api.lookup import find_device
@@ -82,6 +83,7 @@ def in_parts(database: Database, query: str, size: int) -> tuple[list[str], str 
             lambda: database.read(TENANT),
             sets.ALERTS,
             read_options(query, sets.ALERTS),
+            [Alert.id],
             lambda _, rows: [row.id for row in rows],
             size=size,
         )
@@ -112,7 +114,12 @@ def test_a_page_read_in_parts_is_the_same_page(seeded: Database, size: int) -> N
 def test_what_comes_while_a_page_is_read_shifts_nothing(seeded: Database) -> None:
     options = read_options("", sets.ALERTS)
     reading = parts(
-        lambda: seeded.read(TENANT), sets.ALERTS, options, lambda _, rows: [row.id for row in rows], size=2
+        lambda: seeded.read(TENANT),
+        sets.ALERTS,
+        options,
+        [Alert.id],
+        lambda _, rows: [row.id for row in rows],
+        size=2,
     )
     seen = list(next(reading).items)
     with seeded.session(TENANT) as session:
@@ -131,6 +138,7 @@ def test_a_page_goes_on_for_the_caller_that_it_began_for(seeded: Database) -> No
         lambda: seeded.read(TENANT),
         sets.ALERTS,
         read_options("", sets.ALERTS),
+        [Alert.id],
         lambda _, rows: [row.id for row in rows],
         size=1,
     )

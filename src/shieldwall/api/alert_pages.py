@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from fastapi import Request
-from sqlalchemy import Row, inspect, select
+from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
@@ -15,13 +16,11 @@ from shieldwall.alerts.models import AlertComment, Evidence
 from shieldwall.api import answers, sets, shapes
 from shieldwall.api.access import services_of
 from shieldwall.api.answers import Entity
+from shieldwall.api.columns import Columns
 from shieldwall.api.odata.compile import Condition
 from shieldwall.api.odata.options import read_options
 from shieldwall.api.odata.query import count, parts
 from shieldwall.identity.principal import Principal
-
-_EVIDENCE = [getattr(Evidence, each.key) for each in inspect(Evidence).column_attrs]
-_COMMENTS = [getattr(AlertComment, each.key) for each in inspect(AlertComment).column_attrs]
 
 
 def alert_page(request: Request, principal: Principal, *where: Condition) -> Response:
@@ -33,11 +32,17 @@ def alert_page(request: Request, principal: Principal, *where: Condition) -> Res
     def shape(session: Session, rows: Sequence[Row[Any]]) -> list[Entity]:
         """The alerts of some rows; what belongs to all of them comes with one query of each kind."""
         identifiers = [row.id for row in rows]
-        evidence = _of_alerts(session, Evidence, _EVIDENCE, identifiers) if with_evidence else {}
-        comments = _of_alerts(session, AlertComment, _COMMENTS, identifiers)
-        return [shapes.alert(row, evidence.get(row.id), comments.get(row.id, ())) for row in rows]
+        evidence = _of_alerts(session, Evidence, shapes.EVIDENCE, identifiers) if with_evidence else {}
+        comments = _of_alerts(session, AlertComment, shapes.COMMENT, identifiers)
+        return [
+            shapes.alert_with(shapes.ALERT.of_row(row), evidence.get(row.id, []), comments.get(row.id, []))
+            for row in rows
+        ]
 
-    found = parts(lambda: database.read(principal.tenant_id), sets.ALERTS, options, shape, *where)
+    def read() -> AbstractContextManager[Session]:
+        return database.read(principal.tenant_id)
+
+    found = parts(read, sets.ALERTS, options, shapes.ALERT.selected, shape, *where)
     return answers.stream(request, "Alerts", found, options)
 
 
@@ -48,14 +53,12 @@ def alert_count(request: Request, principal: Principal, *where: Condition) -> Re
 
 
 def _of_alerts(
-    session: Session,
-    model: type[Evidence] | type[AlertComment],
-    columns: Sequence[Any],
-    identifiers: Sequence[str],
-) -> dict[str, list[Row[Any]]]:
-    """Rows that belong to alerts, by the alert's id, in the order in which they came."""
-    found: dict[str, list[Row[Any]]] = defaultdict(list)
-    wanted = select(*columns).where(model.alert_id.in_(identifiers)).order_by(model.id)
-    for row in session.execute(wanted):
-        found[row.alert_id].append(row)
+    session: Session, model: type[Evidence] | type[AlertComment], columns: Columns, identifiers: Sequence[str]
+) -> dict[str, list[Entity]]:
+    """What belongs to alerts, by the alert's id, in the order in which it came."""
+    found: dict[str, list[Entity]] = defaultdict(list)
+    wanted = select(*columns.selected, model.alert_id)
+    rows = session.execute(wanted.where(model.alert_id.in_(identifiers)).order_by(model.id))
+    for row in rows:
+        found[row[-1]].append(columns.of_row(row))
     return found

@@ -93,7 +93,8 @@ def update_batch(
 def domains(
     alert_id: str, request: Request, principal: Annotated[Principal, Depends(requires("URL.Read.All"))]
 ) -> Response:
-    hosts = [{"host": host} for host in shapes.hosts(_evidence(request, principal, alert_id))]
+    urls = (item.url for item in _evidence(request, principal, alert_id))
+    hosts = [{"host": host} for host in shapes.hosts(urls)]
     return answers.collection(request, "Domains", hosts)
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 from urllib.parse import urlsplit
-
-from sqlalchemy import Row
 
 from shieldwall.alerts.models import Alert, AlertComment, Evidence
 from shieldwall.api.answers import Entity
+from shieldwall.api.columns import Columns
 from shieldwall.detection.models import Indicator
 from shieldwall.devices.models import Device
 from shieldwall.investigations.models import Investigation
@@ -23,88 +21,91 @@ def time_text(value: datetime | None) -> str | None:
     return None if value is None else to_text(value)
 
 
-def alert(
-    row: Alert | Row[Any],
-    evidence_rows: Sequence[Evidence | Row[Any]] | None,
-    comments: Sequence[AlertComment | Row[Any]] | None = None,
-) -> Entity:
-    """An alert; without evidence its list is there and empty. A bare row is given its ``comments``."""
-    return {
-        "id": row.id,
-        "incidentId": row.incident_id,
-        "investigationId": row.investigation_id,
-        "assignedTo": row.assigned_to,
-        "severity": row.severity,
-        "status": row.status,
-        "classification": row.classification,
-        "determination": row.determination,
-        "investigationState": row.investigation_state,
-        "detectionSource": row.detection_source,
-        "detectorId": row.detector_id,
-        "category": row.category,
-        "threatFamilyName": row.threat_family_name,
-        "title": row.title,
-        "description": row.description,
-        "alertCreationTime": to_text(row.alert_creation_time),
-        "firstEventTime": time_text(row.first_event_time),
-        "lastEventTime": time_text(row.last_event_time),
-        "lastUpdateTime": to_text(row.last_update_time),
-        "resolvedTime": time_text(row.resolved_time),
-        "machineId": row.machine_id,
-        "computerDnsName": row.computer_dns_name,
-        "rbacGroupName": row.rbac_group_name,
-        "aadTenantId": row.tenant_id,
-        "threatName": row.threat_name,
-        "mitreTechniques": row.mitre_techniques,
-        "relatedUser": row.related_user,
-        "loggedOnUsers": row.logged_on_users,
-        "comments": [comment(item) for item in (row.comments if comments is None else comments)],
-        "evidence": [evidence(item) for item in evidence_rows or ()],
-        "domains": [{"host": host} for host in hosts(evidence_rows or ())],
-    }
+ALERT = Columns(
+    id=Alert.id,
+    incidentId=Alert.incident_id,
+    investigationId=Alert.investigation_id,
+    assignedTo=Alert.assigned_to,
+    severity=Alert.severity,
+    status=Alert.status,
+    classification=Alert.classification,
+    determination=Alert.determination,
+    investigationState=Alert.investigation_state,
+    detectionSource=Alert.detection_source,
+    detectorId=Alert.detector_id,
+    category=Alert.category,
+    threatFamilyName=Alert.threat_family_name,
+    title=Alert.title,
+    description=Alert.description,
+    alertCreationTime=Alert.alert_creation_time,
+    firstEventTime=Alert.first_event_time,
+    lastEventTime=Alert.last_event_time,
+    lastUpdateTime=Alert.last_update_time,
+    resolvedTime=Alert.resolved_time,
+    machineId=Alert.machine_id,
+    computerDnsName=Alert.computer_dns_name,
+    rbacGroupName=Alert.rbac_group_name,
+    aadTenantId=Alert.tenant_id,
+    threatName=Alert.threat_name,
+    mitreTechniques=Alert.mitre_techniques,
+    relatedUser=Alert.related_user,
+    loggedOnUsers=Alert.logged_on_users,
+)
+COMMENT = Columns(
+    comment=AlertComment.comment,
+    createdBy=AlertComment.created_by,
+    createdTime=AlertComment.created_time,
+)
+EVIDENCE = Columns(
+    entityType=Evidence.entity_type,
+    evidenceCreationTime=Evidence.evidence_creation_time,
+    sha1=Evidence.sha1,
+    sha256=Evidence.sha256,
+    fileName=Evidence.file_name,
+    filePath=Evidence.file_path,
+    processId=Evidence.process_id,
+    processCommandLine=Evidence.process_command_line,
+    processCreationTime=Evidence.process_creation_time,
+    parentProcessId=Evidence.parent_process_id,
+    parentProcessCreationTime=Evidence.parent_process_creation_time,
+    parentProcessFileName=Evidence.parent_process_file_name,
+    parentProcessFilePath=Evidence.parent_process_file_path,
+    ipAddress=Evidence.ip_address,
+    url=Evidence.url,
+    registryKey=Evidence.registry_key,
+    registryHive=Evidence.registry_hive,
+    registryValueType=Evidence.registry_value_type,
+    registryValue=Evidence.registry_value,
+    accountName=Evidence.account_name,
+    domainName=Evidence.domain_name,
+    userSid=Evidence.user_sid,
+    aadUserId=Evidence.aad_user_id,
+    userPrincipalName=Evidence.user_principal_name,
+    detectionStatus=Evidence.detection_status,
+)
 
 
-def comment(row: AlertComment | Row[Any]) -> Entity:
-    return {"comment": row.comment, "createdBy": row.created_by, "createdTime": to_text(row.created_time)}
+def alert(row: Alert, evidence_rows: Sequence[Evidence]) -> Entity:
+    """An alert with its evidence and comments."""
+    evidence = [EVIDENCE.of(item) for item in evidence_rows]
+    return alert_with(ALERT.of(row), evidence, [COMMENT.of(item) for item in row.comments])
 
 
-def evidence(row: Evidence | Row[Any]) -> Entity:
-    return {
-        "entityType": row.entity_type,
-        "evidenceCreationTime": to_text(row.evidence_creation_time),
-        "sha1": row.sha1,
-        "sha256": row.sha256,
-        "fileName": row.file_name,
-        "filePath": row.file_path,
-        "processId": row.process_id,
-        "processCommandLine": row.process_command_line,
-        "processCreationTime": time_text(row.process_creation_time),
-        "parentProcessId": row.parent_process_id,
-        "parentProcessCreationTime": time_text(row.parent_process_creation_time),
-        "parentProcessFileName": row.parent_process_file_name,
-        "parentProcessFilePath": row.parent_process_file_path,
-        "ipAddress": row.ip_address,
-        "url": row.url,
-        "registryKey": row.registry_key,
-        "registryHive": row.registry_hive,
-        "registryValueType": row.registry_value_type,
-        "registryValue": row.registry_value,
-        "accountName": row.account_name,
-        "domainName": row.domain_name,
-        "userSid": row.user_sid,
-        "aadUserId": row.aad_user_id,
-        "userPrincipalName": row.user_principal_name,
-        "detectionStatus": row.detection_status,
-    }
+def alert_with(facts: Entity, evidence: Sequence[Entity], comments: Sequence[Entity]) -> Entity:
+    """The ``facts`` of an alert with what belongs to it; lists are there even when they are empty."""
+    facts["comments"] = comments
+    facts["evidence"] = evidence
+    facts["domains"] = [{"host": host} for host in hosts(item["url"] for item in evidence)]
+    return facts
 
 
-def hosts(rows: Iterable[Evidence | Row[Any]]) -> list[str]:
-    """Names of the hosts in the URLs of an alert's evidence, each once, in lower case."""
+def hosts(urls: Iterable[str | None]) -> list[str]:
+    """Names of the hosts in URLs, each once, in lower case."""
     found: dict[str, None] = {}
-    for row in rows:
-        if row.url:
+    for url in urls:
+        if url:
             try:
-                host = urlsplit(row.url if "//" in row.url else f"//{row.url}").hostname
+                host = urlsplit(url if "//" in url else f"//{url}").hostname
             except ValueError:
                 continue
             if host:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Row, Select, UnaryExpression, and_, case, false, func, inspect, or_, select
+from sqlalchemy import Row, Select, UnaryExpression, and_, case, false, func, or_, select
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.interfaces import ORMOption
 
@@ -80,29 +80,31 @@ def parts(
     read: Callable[[], AbstractContextManager[Session]],
     entity: EntitySet,
     options: Options,
+    columns: Sequence[Any],
     shape: Callable[[Session, Sequence[Row[Any]]], list[Any]],
     *where: Condition,
     size: int = PART_ROWS,
 ) -> Iterator[Part]:
     """A page bit by bit, so that as much is in memory as ``size`` rows take, however large the page is.
 
-    Rows have every column of the entity's table by the name of its attribute, but are no objects of the ORM,
-    which would take longer than all else. Each part is read in a transaction of its own and begins where the
-    one before ended, so that a slow reader holds no transaction; alerts that come meanwhile shift nothing.
+    Rows begin with ``columns`` and are no objects of the ORM, which would take longer than all else. Each
+    part is read in a transaction of its own and begins where the one before ended: a slow reader holds no
+    transaction, and what comes meanwhile shifts nothing.
     """
-    return _parts(read, entity, options, shape, where, size, scope.current())
+    return _parts(read, entity, options, columns, shape, where, size, scope.current())
 
 
 def _parts(
     read: Callable[[], AbstractContextManager[Session]],
     entity: EntitySet,
     options: Options,
+    columns: Sequence[Any],
     shape: Callable[[Session, Sequence[Row[Any]]], list[Any]],
     where: Sequence[Condition],
     size: int,
     reach: scope.Reach,
 ) -> Iterator[Part]:
-    attributes = [getattr(entity.model, each.key) for each in inspect(entity.model).column_attrs]
+    order: list[Any] = [field.column.label(f"order_{at}") for at, (field, _) in enumerate(options.order)]
     left, after, total = options.limit, options.after, None
     while True:
         wanted = min(left, size)
@@ -114,20 +116,17 @@ def _parts(
             conditions = [*where, *_filter(session, entity, options)]
             if options.count and after is options.after:
                 total = _count(session, entity, conditions)
-            columns: list[Any] = [
-                field.column.label(f"order_{at}") for at, (field, _) in enumerate(options.order)
-            ]
-            statement = arrange(select(*attributes, *columns).where(*conditions), part)
+            statement = arrange(select(*columns, *order).where(*conditions), part)
             found = session.execute(statement).all() if wanted else []
             rows = found[:wanted]
             items = shape(session, rows) if rows else []
         left -= len(rows)
         if left and len(found) > wanted:
-            after = tuple(rows[-1][len(attributes) :])
+            after = tuple(rows[-1][len(columns) :])
             yield Part(items, total)
             continue
         more = len(found) > wanted and (options.top is None or options.top > options.limit)
-        last = next_query(options, rows[-1][len(attributes) :]) if more else None
+        last = next_query(options, rows[-1][len(columns) :]) if more else None
         yield Part(items, total, last)
         return
 
