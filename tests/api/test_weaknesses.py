@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from urllib.parse import quote
 
 import pytest
 
@@ -330,3 +331,54 @@ def test_wrong_options_are_refused(api: Api) -> None:
         "$top=10001",
     ):
         assert api.error("GET", f"/api/Software?{query}") == (400, "ODataError")
+
+
+HOSTILE = (
+    "a\\b",
+    "tab\tnew\nline",
+    "o'brien",
+    'say "x"',
+    "{until:String}",
+    "100%_",
+    "%",
+    "\\",
+    "ünïcödé",
+    "a;b--",
+)
+
+
+def test_texts_of_filters_stay_texts(api: Api, fleet: Callable[..., dict]) -> None:
+    rows = [software(name, "1") for name in HOSTILE]
+    put(api.services.telemetry, "DeviceTvmSoftwareInventory", fleet.tenant, fleet.names[DEVICE], *rows)  # type: ignore[attr-defined]
+    for name in HOSTILE:
+        doubled = name.replace("'", "''")
+        for text in (f"name eq '{doubled}'", f"name in ('{doubled}')"):
+            found = fleet(f"/api/Software?$filter={quote(text)}")["value"]
+            assert [row["name"] for row in found] == [name]
+        for function in ("contains", "startswith", "endswith"):
+            found = fleet(f"/api/Software?$filter={quote(f'''{function}(name,'{doubled}')''')}")["value"]
+            assert name in [row["name"] for row in found]
+            wanted = {"contains": str.__contains__, "startswith": str.startswith, "endswith": str.endswith}
+            assert len(found) == sum(bool(wanted[function](other, name)) for other in HOSTILE)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("publishedOn gt 0001-01-01T00:00:00Z", 3),
+        ("publishedOn lt 9999-12-31T00:00:00Z", 3),
+        ("publishedOn eq 1677-01-01T00:00:00Z", 0),
+        ("date(publishedOn) lt 1800-01-01", 0),
+        ("cvssV3 lt 9007199254740993", 3),
+        ("cvssV3 gt -1e9", 3),
+    ],
+)
+def test_values_beyond_all_rows(fleet: Callable[..., dict], text: str, found: int) -> None:
+    assert len(fleet(f"/api/vulnerabilities?$filter={quote(text)}")["value"]) == found
+
+
+def test_a_token_of_another_query_is_refused(api: Api, fleet: Callable[..., dict]) -> None:
+    link = fleet("/api/vulnerabilities?pageSize=1")["@odata.nextLink"].removeprefix(URL)
+    token = link.partition("$skiptoken=")[2]
+    for path in (f"/api/vulnerabilities?$orderby=cvssV3&$skiptoken={token}", "/api/Software?$skiptoken=x"):
+        assert api.error("GET", path) == (400, "ODataError")

@@ -45,6 +45,11 @@ _PARAMETERS: Mapping[type[Any], str] = {
 }
 
 
+_EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
+_LATEST = datetime(2262, 4, 1, tzinfo=UTC)
+"""What a DateTime64 can hold; no row is beyond."""
+
+
 @dataclass(frozen=True)
 class Source:
     """Where a collection's rows come from: a SELECT of ours whose columns bear the properties' names."""
@@ -150,6 +155,7 @@ def _run(
 
 def _parameter(value: Any) -> Any:
     if isinstance(value, datetime):
+        value = min(max(value, _EARLIEST), _LATEST)
         return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
     return str(value).lower() if isinstance(value, bool) else value
 
