@@ -101,3 +101,23 @@ def test_unknown_tasks_are_404(api: Api, end: str) -> None:
     path = f"/api/remediationTasks/11111111-2222-4333-8444-555555555555{end}"
     assert api.error("GET", path) == (404, "ResourceNotFound")
     assert api.error("GET", path, roles=("Software.Read.All",)) == (403, "Forbidden")
+
+
+def test_a_task_is_requested_over_the_api(api: Api, fleet: Callable[..., dict]) -> None:
+    def request(**more: object) -> dict[str, object]:
+        return {"tenant": fleet.tenant, "json": {"recommendationReference": UPDATE} | more}  # type: ignore[attr-defined]
+
+    body = {"priority": "high", "dueOn": "2026-12-01", "requesterNotes": "soon"}
+    answer = api.call("POST", "/api/remediationTasks", **request(**body))
+    assert answer.status_code == 201, answer.text
+    made = answer.json()
+    assert (made["priority"], made["dueOn"], made["targetDevices"]) == ("High", "2026-12-01T00:00:00Z", 2)
+    assert fleet(f"/api/remediationTasks/{made['id']}")["requesterNotes"] == "soon"
+    for wrong in ({"priority": "Highest"}, {"dueOn": "soon"}):
+        refused = api.error("POST", "/api/remediationTasks", **request(**wrong))
+        assert refused == (400, "InvalidRequestBody")
+    unknown = request(recommendationReference="va-_-a-_-b")
+    assert api.error("POST", "/api/remediationTasks", **unknown) == (404, "ResourceNotFound")
+    assert api.error("POST", "/api/remediationTasks", json={}) == (400, "MissingRequiredParameter")
+    reader = request() | {"roles": ("RemediationTasks.Read.All",)}
+    assert api.error("POST", "/api/remediationTasks", **reader) == (403, "Forbidden")

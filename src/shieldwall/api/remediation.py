@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -12,6 +13,7 @@ from starlette.responses import Response
 from shieldwall.api import answers
 from shieldwall.api.access import requires, services_of
 from shieldwall.api.answers import Entity
+from shieldwall.api.bodies import Body, Parameter, Shape, choices, invalid_body
 from shieldwall.api.odata.fields import EntitySet, Field, Kind, by_name
 from shieldwall.api.odata.options import read_options
 from shieldwall.api.odata.query import fetch
@@ -20,13 +22,22 @@ from shieldwall.api.shapes import time_text
 from shieldwall.errors import not_found
 from shieldwall.exposure.labels import read_labels
 from shieldwall.exposure.models import RemediationDevice, RemediationTask
-from shieldwall.exposure.remediation import review
+from shieldwall.exposure.remediation import create_task, review
 from shieldwall.identity.principal import Principal
-from shieldwall.times import to_text
+from shieldwall.times import parse, to_text
 
 router = new_router("Vulnerability management")
 
 Reader = Annotated[Principal, Depends(requires("RemediationTasks.Read.All"))]
+Writer = Annotated[Principal, Depends(requires("Machine.ReadWrite.All"))]
+
+TASK = Shape(
+    Parameter("recommendationReference", required=True, limit=700),
+    Parameter("priority", choices=choices("High", "Medium", "Low")),
+    Parameter("dueOn", limit=40),
+    Parameter("requesterNotes"),
+)
+"""The service has this in its portal only; here it is an operation like others."""
 
 TASKS = EntitySet(
     "RemediationTasks",
@@ -73,6 +84,23 @@ def list_tasks(request: Request, principal: Reader) -> Response:
         page = fetch(session, TASKS, options)
         items = [task(row) for row in page.rows]
     return answers.collection(request, "RemediationTasks", items, page, options)
+
+
+@router.post("/api/remediationTasks", summary="Request a remediation", status_code=201)
+def create(request: Request, principal: Writer, body: Annotated[Body, Depends(TASK)]) -> Response:
+    """For the devices that a recommendation is for now. The task is completed when all of them are fixed."""
+    services = services_of(request)
+    row = create_task(
+        services.database,
+        services.telemetry,
+        principal.tenant_id,
+        principal,
+        body["recommendationReference"],
+        priority=body.get("priority", "Medium"),
+        due_on=_due(body.get("dueOn")),
+        notes=body.get("requesterNotes"),
+    )
+    return answers.entity(request, "RemediationTasks", task(row), 201)
 
 
 @router.get("/api/remediationTasks/{task_id}", summary="Get a remediation task")
@@ -126,6 +154,13 @@ def task(row: RemediationTask) -> Entity:
         "recommendedProgram": row.recommended_program,
         "recommendationReference": row.recommendation_reference,
     }
+
+
+def _due(text: str | None) -> datetime | None:
+    try:
+        return None if text is None else parse(text)
+    except ValueError:
+        raise invalid_body("dueOn must be a date.") from None
 
 
 def _find(session: Session, identifier: str) -> RemediationTask:
