@@ -90,7 +90,12 @@ def create_app(services: Any) -> FastAPI:
         except ApiError as error:
             return JSONResponse(error.body(), error.status, error.headers)
         return JSONResponse(
-            {"tenant": caller.tenant_id, "client": caller.application_id, "roles": sorted(caller.roles)}
+            {
+                "tenant": caller.tenant_id,
+                "client": caller.application_id,
+                "roles": sorted(caller.roles),
+                **({"upn": caller.name, "rights": dict(caller.rights)} if caller.user_id else {}),
+            }
         )
 
     return app

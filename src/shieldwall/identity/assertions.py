@@ -31,6 +31,15 @@ LEEWAY = 300
 _ALGORITHMS = ["RS256", "PS256"]
 
 
+class _Registry(jws.JWSRegistry):
+    """Lets a header carry the certificate itself, as MSAL's does; nothing is read from that."""
+
+    max_header_length = LENGTH_LIMIT
+
+
+_REGISTRY = _Registry(algorithms=_ALGORITHMS)
+
+
 class BadAssertion(Exception):
     """Why an assertion does not count, in words for its sender; ``number`` is the AADSTS number."""
 
@@ -63,7 +72,7 @@ def verify(
         raise BadAssertion("The assertion must be signed with RS256 or PS256.")
     try:
         key = RSAKey.import_key(certificate.pem)
-        payload = jws.deserialize_compact(assertion, key, algorithms=_ALGORITHMS).payload
+        payload = jws.deserialize_compact(assertion, key, registry=_REGISTRY).payload
         claims = json.loads(payload)
     except (JoseError, ValueError, TypeError, RecursionError):
         raise BadAssertion("Client assertion failed signature validation.") from None
