@@ -29,24 +29,10 @@ SERVED = routes()
 
 PENDING = frozenset(
     """
-GET /api/investigations
-GET /api/investigations/{id}
-POST /api/machines/{id}/startInvestigation
-GET /api/machines/find(timestamp={time},key={IP})
-GET /api/machines/{id}/logonusers
 POST /{tenantId}/oauth2/token (password)
 GET /common/oauth2/authorize
 GET /api/$metadata
 GET /v1.0/$metadata
-GET /api/machines/{id}/availableMachineActions
-GET /api/machines/{id}/latestMachineActions
-GET /api/machines/bigPageSize
-GET /api/machines/unTaggedMachines
-GET /api/machines/dlp
-POST /api/machines/{id}/initiateInvestigation
-POST /api/machines/{id}/setExclusion
-POST /api/machines/{id}/logsCollection
-GET /api/deviceGroups
 GET /api/dataExportSettings
 GET /api/baselineExceptions
 POST /api/indicators/BatchUpdate
@@ -55,6 +41,7 @@ POST /api/indicators/BatchUpdate
 """Operations that are not served yet. One that is served has to go from here."""
 
 OTHERWISE = {
+    "GET /api/machines/find(timestamp={time},key={IP})": (404, "NotFound", "no device was there then"),
     "POST /api/alerts/CreateAlertByReference": (404, "ResourceNotFound", "no event is stored"),
     "GET /api/machineactions/{id}/getPackageUri": (404, "ResourceNotFound", "no agent has sent a package"),
     "GET /api/machineactions/{id}/GetLiveResponseResultDownloadLink(index={commandIndex})": (

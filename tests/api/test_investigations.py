@@ -114,6 +114,8 @@ def test_investigations_are_filtered(api: Api) -> None:
     start(api, SECOND)
     for text in (
         f"id eq '{body['id']}'",
+        f"id eq {body['id']}",
+        f"id in ('{body['id']}','x')",
         f"machineId eq '{DEVICE}' and state eq 'queued'",
         f"triggeringAlertId eq '{body['triggeringAlertId']}'",
     ):

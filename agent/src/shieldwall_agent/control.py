@@ -91,6 +91,7 @@ class Control:
             "stop_and_quarantine": self._stop_and_quarantine,
             "restore_file": self._restore,
             "collect_package": self._collect,
+            "collect_logs": self._collect_logs,
             "restrict": self._restrict,
             "unrestrict": self._unrestrict,
             "scan": lambda body, cancelled: self._scanner.run(body, cancelled),
@@ -180,6 +181,13 @@ class Control:
         target = self._folder / "packages" / f"{time.time_ns()}.zip"
         items = package.collect(target, cancelled)
         return Outcome({"items": len(items), "failed": sum(s.status == "Failed" for s in items)}, target)
+
+    def _collect_logs(self, _body: dict[str, Any], cancelled: threading.Event) -> Outcome:
+        from shieldwall_agent.responses import own_logs, package
+
+        target = self._folder / "packages" / f"{time.time_ns()}.zip"
+        items = package.collect(target, cancelled, own_logs.items(self._folder))
+        return Outcome({"items": len(items)}, target)
 
     def _respond(self, body: dict[str, Any], cancelled: threading.Event) -> Outcome:
         return self._live_response.run(body, self._folder / "results" / str(time.time_ns()), cancelled)

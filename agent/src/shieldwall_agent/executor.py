@@ -21,6 +21,7 @@ LANES = {
     "stop_and_quarantine": "files",
     "restore_file": "files",
     "collect_package": "collection",
+    "collect_logs": "collection",
     "restrict": "containment",
     "unrestrict": "containment",
     "live_response": "live response",

@@ -58,6 +58,17 @@ def start(
     return answers.entity(request, "Investigations", shapes.investigation(row), 201)
 
 
+@router.post(
+    "/api/machines/{machine_id}/initiateInvestigation",
+    summary="Start an investigation (older name)",
+    status_code=201,
+)
+def initiate(
+    machine_id: str, request: Request, principal: Starter, body: Annotated[Body, Depends(PLAIN)]
+) -> Response:
+    return start(machine_id, request, principal, body)
+
+
 @router.get("/api/investigations/{identifier}/evidence", summary="What an investigation judged")
 def findings(identifier: str, request: Request, principal: Reader) -> Response:
     """Each file with its verdict and the reasons. Not of Microsoft's contract."""

@@ -20,10 +20,12 @@ from shieldwall.identity import audit
 from shieldwall.identity.principal import Principal
 from shieldwall.response.actions import SCAN_TYPES
 from shieldwall.response.kinds import (
+    COLLECT_LOGS,
     COLLECT_PACKAGE,
     ISOLATE,
     LIVE_RESPONSE,
     OFFBOARD,
+    PACKAGES,
     RESTRICT,
     SCAN,
     STOP_AND_QUARANTINE,
@@ -40,6 +42,7 @@ PERMISSIONS = {
     # The documentation names the permissions to read devices here too; reading must not stop processes.
     STOP_AND_QUARANTINE: ("Machine.StopAndQuarantine",),
     COLLECT_PACKAGE: ("Machine.CollectForensics",),
+    COLLECT_LOGS: ("Machine.CollectForensics",),
     RESTRICT: ("Machine.RestrictExecution",),
     UNRESTRICT: ("Machine.RestrictExecution",),
     SCAN: ("Machine.Scan",),
@@ -115,7 +118,7 @@ def package_uri(action_id: str, request: Request, principal: PackageReader) -> R
     """
     services = services_of(request)
     action = services.actions.get(principal.tenant_id, action_id)
-    if action.type != COLLECT_PACKAGE:
+    if action.type not in PACKAGES:
         raise bad_request("The id is not of a CollectInvestigationPackage action.", "InvalidInput")
     if action.status != "Succeeded" or not services.packages.has(action.id):
         raise not_found("Package of machine action", action.id)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from ipaddress import ip_address
 from typing import Annotated
 
 from fastapi import Depends, Request
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
@@ -18,14 +16,12 @@ from shieldwall.api.alert_pages import alert_count, alert_page
 from shieldwall.api.bodies import Body, Parameter, Shape, choices, invalid_body
 from shieldwall.api.lookup import find_device, find_device_id
 from shieldwall.api.odata.options import read_options, read_query
-from shieldwall.api.odata.parser import with_offset
 from shieldwall.api.odata.query import count, fetch
 from shieldwall.api.routing import router as new_router
 from shieldwall.devices.models import Device, DeviceTag
-from shieldwall.errors import ApiError, bad_request, missing_parameter
+from shieldwall.errors import ApiError, missing_parameter
 from shieldwall.identity import audit
 from shieldwall.identity.principal import Principal
-from shieldwall.times import now, parse
 
 router = new_router("Machines")
 
@@ -33,8 +29,6 @@ TAG_LIMIT = 200
 TAGS_LIMIT = 100
 """Most tags of one device."""
 BATCH_LIMIT = 500
-FIND_WINDOW = timedelta(minutes=15)
-FIND_PAST = timedelta(days=30)
 
 Reader = Annotated[Principal, Depends(requires("Machine.Read.All", "Machine.ReadWrite.All"))]
 Writer = Annotated[Principal, Depends(requires("Machine.ReadWrite.All"))]
@@ -85,32 +79,6 @@ def find_by_tag(request: Request, principal: Reader) -> Response:
     wanted = select(Device).where(Device.tags.any(same)).order_by(Device.id)
     with services_of(request).database.read(principal.tenant_id) as session:
         items = [shapes.machine(row) for row in session.scalars(wanted.limit(sets.MACHINES.page_limit))]
-    return answers.collection(request, "Machines", items)
-
-
-@router.get("/api/machines/findbyip(ip='{ip}',timestamp={timestamp})", summary="Find devices by address")
-def find_by_ip(ip: str, timestamp: str, request: Request, principal: Reader) -> Response:
-    """Devices that had the address as their last one and were seen within 15 minutes of the time."""
-    try:
-        address = str(ip_address(ip.strip()))
-    except ValueError:
-        raise ApiError(400, "InvalidIpAddress", f"IP address {ip[:64]} is invalid.") from None
-    try:
-        moment = parse(with_offset(timestamp.strip(" '")))
-    except ValueError:
-        raise bad_request("The timestamp is not a date and time.") from None
-    if not now() - FIND_PAST <= moment <= now() + FIND_WINDOW:
-        raise bad_request("The timestamp must be within the past 30 days.")
-    wanted = (
-        select(Device)
-        .where(Device.last_ip_address == address)
-        .where(Device.first_seen <= moment + FIND_WINDOW)
-        .where(or_(Device.last_seen >= moment - FIND_WINDOW, Device.last_contact >= moment - FIND_WINDOW))
-        .order_by(Device.id)
-        .limit(sets.MACHINES.page_limit)
-    )
-    with services_of(request).database.read(principal.tenant_id) as session:
-        items = [shapes.machine(row) for row in session.scalars(wanted)]
     return answers.collection(request, "Machines", items)
 
 

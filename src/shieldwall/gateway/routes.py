@@ -21,7 +21,7 @@ from shieldwall.gateway import bodies
 from shieldwall.gateway.authentication import Caller, authenticate, digest
 from shieldwall.gateway.messages import Poll, Told, is_correction, waiting
 from shieldwall.identity.tls import ca_path
-from shieldwall.response.kinds import COLLECT_PACKAGE, LIVE_RESPONSE, OPEN
+from shieldwall.response.kinds import LIVE_RESPONSE, OPEN, PACKAGES
 from shieldwall.services import Services
 from shieldwall.telemetry.ingest import Batch
 from shieldwall.times import now, to_text
@@ -167,8 +167,8 @@ async def receive_upload(request: Request) -> Response:
 def _check_upload(services: Services, caller: Caller, action_id: str, index: int | None) -> None:
     """An upload belongs to an open action of this very device: a package, or the result of a command."""
     action = services.actions.get(caller.tenant_id, action_id)
-    kind = COLLECT_PACKAGE if index is None else LIVE_RESPONSE
-    if action.machine_id != caller.device_id or action.type != kind:
+    kinds = PACKAGES if index is None else {LIVE_RESPONSE}
+    if action.machine_id != caller.device_id or action.type not in kinds:
         raise not_found("Machine action", action_id)
     if index is not None and index >= len(action.commands):
         raise not_found("Command", str(index))

@@ -20,6 +20,7 @@ from shieldwall.errors import ApiError, bad_request, missing_parameter, not_foun
 from shieldwall.identity import audit
 from shieldwall.identity.principal import Principal
 from shieldwall.response.kinds import (
+    COLLECT_LOGS,
     COLLECT_PACKAGE,
     ISOLATE,
     KINDS,
@@ -89,6 +90,10 @@ class ActionService:
     def collect_package(self, principal: Principal, device_id: str, comment: str | None) -> MachineAction:
         """Collect an investigation package from a device."""
         return self.create(principal, device_id, COLLECT_PACKAGE, comment)
+
+    def collect_logs(self, principal: Principal, device_id: str, comment: str | None) -> MachineAction:
+        """Collect what the agent itself has logged."""
+        return self.create(principal, device_id, COLLECT_LOGS, comment)
 
     def restrict(self, principal: Principal, device_id: str, comment: str | None) -> MachineAction:
         """Let only programs of the system's own folders and packages run on a device."""

@@ -13,6 +13,7 @@ RESTRICT = "RestrictCodeExecution"
 UNRESTRICT = "UnrestrictCodeExecution"
 SCAN = "RunAntiVirusScan"
 OFFBOARD = "Offboard"
+COLLECT_LOGS = "LogsCollection"
 LIVE_RESPONSE = "LiveResponse"
 
 OPEN = ("Pending", "InProgress")
@@ -41,9 +42,13 @@ KINDS = {
     UNISOLATE: Kind("unisolate", _DAYS, (ISOLATE, UNISOLATE)),
     STOP_AND_QUARANTINE: Kind("stop_and_quarantine", _DAY, (STOP_AND_QUARANTINE,), by_file=True),
     COLLECT_PACKAGE: Kind("collect_package", _DAY, (COLLECT_PACKAGE,)),
+    COLLECT_LOGS: Kind("collect_logs", _DAY, (COLLECT_LOGS,)),
     RESTRICT: Kind("restrict", _DAYS, (RESTRICT, UNRESTRICT)),
     UNRESTRICT: Kind("unrestrict", _DAYS, (RESTRICT, UNRESTRICT)),
     SCAN: Kind("scan", _DAYS, (SCAN,)),
     OFFBOARD: Kind("offboard", _DAYS, (OFFBOARD,)),
     LIVE_RESPONSE: Kind("live_response", _DAYS, (LIVE_RESPONSE,)),
 }
+
+PACKAGES = frozenset({COLLECT_PACKAGE, COLLECT_LOGS})
+"""Kinds that end with one package."""
