@@ -14,6 +14,7 @@ from shieldwall.api.contract import load, shape
 from shieldwall.client import (
     AsyncClient,
     Call,
+    Client,
     ClientError,
     Credentials,
     Listing,
@@ -127,13 +128,17 @@ def test_refusals_carry_the_documented_code(live: Live) -> None:
 )
 def test_a_refused_sign_in_says_why(live: Live, wrong: dict[str, str], text: str) -> None:
     known = {"tenant": live.tenant, "client_id": live.client_id, "client_secret": live.secret} | wrong
-    from shieldwall.client import Client
-
     with (
         Client(live.url, Credentials(**known), verify=live.trust) as client,
         pytest.raises(SignInFailed, match=text),
     ):
         client.send(calls.machine(DEVICE))
+
+
+def test_a_token_may_be_asked_for_by_the_hosts_name_without_its_port(live: Live) -> None:
+    me = Credentials(live.tenant, live.client_id, live.secret, scope="https://127.0.0.1/.default")
+    with Client(live.url, me, verify=live.trust) as client:
+        assert client.send(calls.machine(DEVICE))["id"] == DEVICE
 
 
 def test_secrets_are_not_shown() -> None:
