@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, String, cast, func, select
 
 from shieldwall.alerts.models import Alert, Evidence, Incident
 from shieldwall.api.odata.fields import Column, EntitySet, Field, JsonList, Kind, Rows, by_name
@@ -249,7 +249,8 @@ INVESTIGATIONS = EntitySet(
     "id",
     by_name(
         [
-            _number("id", Investigation.id),
+            # A text, as it is shown, that has digits only.
+            _text("id", func.lower(cast(Investigation.id, String))),
             _time("startTime", Investigation.start_time),
             _time("endTime", Investigation.end_time),
             _choice("state", Investigation.state, *INVESTIGATION_STATES),
