@@ -14,7 +14,9 @@ from urllib.parse import quote
 from uuid import UUID
 
 import pytest
+from fastapi.routing import APIRoute
 
+from shieldwall.api.app import MODULES
 from shieldwall.api.contract import Operation, Type, load, shape
 from shieldwall.api.contract.coverage import is_served, render, routes
 from shieldwall.exposure.remediation import create_task
@@ -31,8 +33,6 @@ PENDING = frozenset(
     """
 POST /{tenantId}/oauth2/token (password)
 GET /common/oauth2/authorize
-GET /api/$metadata
-GET /v1.0/$metadata
 GET /api/dataExportSettings
 GET /api/baselineExceptions
 POST /api/indicators/BatchUpdate
@@ -294,6 +294,19 @@ def test_each_permission_of_the_contract_opens_it(world: World, operation: Opera
         answer = world.api.call(operation.method, world.path(operation, unknown=True), roles=(role,))
         assert answer.status_code not in (401, 403), f"{role}: {answer.text}"
         assert answer.status_code < 500
+
+
+@of(has_permission)
+def test_people_need_the_delegated_permission_of_the_contract(operation: Operation) -> None:
+    """What a route asks of people; that it is asked of them is proved where people sign in."""
+    (route,) = (
+        route
+        for module in MODULES
+        for route in module.router.routes
+        if isinstance(route, APIRoute) and operation.method in route.methods
+        if shape(route.path) == shape(operation.path)
+    )
+    assert set(route.openapi_extra["x-delegated-permissions"]) == set(operation.delegated)
 
 
 @of()

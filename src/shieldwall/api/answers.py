@@ -96,6 +96,10 @@ def number(count: int) -> Response:
     return Response(str(count), 200, {"Content-Type": "text/plain; charset=utf-8", "OData-Version": "4.0"})
 
 
+def csdl(document: bytes) -> Response:
+    return Response(document, 200, {"Content-Type": "application/xml; charset=utf-8", "OData-Version": "4.0"})
+
+
 def nothing(status: int = 204) -> Response:
     return Response(status_code=status)
 

@@ -14,6 +14,7 @@ from shieldwall.api import (
     alert_references,
     alerts,
     answers,
+    csdl,
     docs,
     downloads,
     entities,
@@ -102,6 +103,8 @@ def create_api(services: Services) -> FastAPI:
     app.state.services = services
     app.state.limits = RateLimits(documented_limits())
     app.get("/api", summary="List the collections", tags=["Service"])(service_document)
+    app.get("/api/$metadata", summary="Describe the types (CSDL)", tags=["Service"])(metadata)
+    app.get("/v1.0/$metadata", summary="Describe the types of Graph (CSDL)", tags=["Service"])(graph_metadata)
     for module in MODULES:
         app.include_router(module.router)
     paths = Paths([*app.routes, *(route for module in MODULES for route in module.router.routes)])
@@ -116,6 +119,14 @@ def service_document(request: Request, _: object = Depends(requires())) -> Respo
     """The collections of this service, which clients also read to see whether it answers."""
     sets = [{"name": name, "kind": "EntitySet", "url": name} for name in _SETS]
     return answers.json({"@odata.context": answers.context_url(request, "")[:-1], "value": sets})
+
+
+def metadata(_: object = Depends(requires())) -> Response:
+    return answers.csdl(csdl.defender())
+
+
+def graph_metadata(_: object = Depends(requires())) -> Response:
+    return answers.csdl(csdl.graph())
 
 
 async def _api_error(request: Request, error: Exception) -> Response:

@@ -35,7 +35,7 @@ def routes() -> frozenset[tuple[str, str]]:
         if isinstance(route, APIRoute)
         for method in route.methods or ()
     }
-    return frozenset(found | {("GET", "/api")})
+    return frozenset(found | {("GET", path) for path in ("/api", "/api/$metadata", "/v1.0/$metadata")})
 
 
 def is_served(operation: Operation, served: frozenset[tuple[str, str]]) -> bool:
