@@ -94,7 +94,7 @@ class ScanDefinition(TenantOwned, DeviceScoped, Base):
         return cls.machine_id.in_(device_ids(groups))
 
 
-class ScanSession(TenantOwned, Base):
+class ScanSession(TenantOwned, DeviceScoped, Base):
     """One run of a scan, and what it found at each target."""
 
     __tablename__ = "scan_sessions"
@@ -112,3 +112,7 @@ class ScanSession(TenantOwned, Base):
     succeeded: Mapped[int] = mapped_column(default=0)
 
     __table_args__ = (Index(None, "tenant_id", "time"),)
+
+    @classmethod
+    def within(cls, groups: Collection[int]) -> ColumnElement[bool]:
+        return cls.machine_id.in_(device_ids(groups))
