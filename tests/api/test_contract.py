@@ -32,7 +32,6 @@ SERVED = routes()
 PENDING = frozenset(
     """
 POST /{tenantId}/oauth2/token (password)
-GET /common/oauth2/authorize
 GET /api/dataExportSettings
 GET /api/baselineExceptions
 POST /api/indicators/BatchUpdate

@@ -48,7 +48,8 @@ DEFINITION = Passed(*(Parameter(name) for name in _NAMES))
 BATCH = Passed(Parameter("ScanDefinitionIds", many=True))
 SESSIONS = Passed(Parameter("SessionIds", many=True))
 
-Reader = Annotated[Principal, Depends(requires("Machine.Read.All"))]
+# People need the permission that is named alike, as the documentation of scans has it.
+Reader = Annotated[Principal, Depends(requires("Machine.Read.All", delegated=("Machine.Read.All",)))]
 Writer = Annotated[Principal, Depends(requires("Machine.ReadWrite.All"))]
 
 DEFINITIONS = EntitySet(
