@@ -7,6 +7,7 @@ from sqlalchemy import select
 
 from shieldwall.devices.models import Device
 from shieldwall.identity.models import AuditEntry
+from shieldwall.response.models import MachineAction
 from tests.api.conftest import DEVICE, Api
 from tests.api.test_machines import AAD, act
 from tests.conftest import TENANT
@@ -64,3 +65,36 @@ def test_an_offboarded_device_is_refused_and_what_waited_for_it_fails(api: Api) 
     assert (machine["onboardingStatus"], machine["healthStatus"]) == ("CanBeOnboarded", "Inactive")
     assert api.get(f"/api/machineactions/{waiting['id']}")["status"] == "Failed"
     assert api.error("POST", f"/api/machines/{DEVICE}/isolate", json=BODY) == (400, "InvalidInput")
+
+
+def test_what_a_scans_rules_found_are_alerts_of_the_device(api: Api) -> None:
+    action = act(api, "runAntiVirusScan", {"Comment": "x", "ScanType": "Quick"})
+    found = {"path": "/tmp/a/implant", "sha1": "7" * 40, "sha256": "8" * 64, "rule": "Beacon"}
+    told = [
+        {**found, "remediated": True},
+        {**found, "path": "/tmp/b", "sha1": "9" * 40, "sha256": "9" * 64},
+        {**found, "rule": None, "name": "listed"},
+        {**found, "sha1": "no hash"},
+        "text",
+    ]
+    record = api.services.actions.record_status
+    record(TENANT, DEVICE, action["id"], "InProgress", "", {})
+    record(TENANT, DEVICE, action["id"], "Succeeded", "", {"detections": told})
+    filtered = "/api/alerts?$filter=detectionSource eq 'WindowsDefenderAv'&$expand=evidence"
+    (alert,) = api.get(filtered)["value"]
+    assert (alert["machineId"], alert["threatName"]) == (DEVICE, "YARA:Linux/Beacon")
+    entities = {item["filePath"]: item for item in alert["evidence"]}
+    assert entities["/tmp/a"]["detectionStatus"] == "Prevented"
+    assert entities["/tmp/a"]["fileName"] == "implant"
+    assert entities["/tmp"]["detectionStatus"] == "Detected"
+    assert len(entities) == 2
+
+
+def test_a_scan_takes_the_rules_of_the_library_along(api: Api) -> None:
+    for name in ("one.yar", "TWO.YARA", "look.sh"):
+        files = {"file": (name, b"rule a { condition: true }")}
+        assert api.call("POST", "/api/libraryfiles", files=files).status_code == 200
+    action = act(api, "runAntiVirusScan", {"Comment": "x", "ScanType": "Quick"})
+    with api.services.database.read(TENANT) as session:
+        told = session.get(MachineAction, action["id"]).parameters
+    assert [file["name"] for file in told["rules"]] == ["one.yar", "TWO.YARA"]

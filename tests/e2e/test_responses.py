@@ -51,6 +51,7 @@ def test_what_clients_ask_of_a_device_is_done_and_its_results_are_fetched(start,
         machine = f"/api/machines/{device['id']}"
         live_response(server, machine, tmp_path)
         scan(server, machine, tmp_path / "data" / "trial")
+        investigation(server, machine)
         restriction(server, machine, tmp_path / "data" / "trial")
         offboarding(server, machine, tmp_path / "data" / "agent")
 
@@ -101,7 +102,25 @@ def scan(server: Running, machine: str, trial: Path) -> None:
         return server.post("/api/advancedqueries/run", {"Query": query})["Results"]
 
     (row,) = until(event)
+    (alert,) = server.get("/api/alerts", **{"$filter": "detectionSource eq 'WindowsDefenderAv'"})["value"]
+    assert alert["threatName"] == "YARA:Linux/Implant"
     assert json.loads(row["AdditionalFields"])["ThreatName"] == "YARA:Linux/Implant"
+
+
+def investigation(server: Running, machine: str) -> None:
+    """The scan's find was taken already, and so there is nothing more to remediate."""
+    made = server.post(f"{machine}/startInvestigation", {"Comment": "after the scan"})
+
+    def ended() -> dict[str, Any] | None:
+        found = server.get(f"/api/investigations/{made['id']}")
+        return found if found["endTime"] else None
+
+    done = until(ended)
+    assert done["state"] == "SuccessfullyRemediated", done
+    (judged,) = server.get(f"/api/investigations/{made['id']}/evidence")["value"]
+    assert (judged["path"].rpartition("/")[2], judged["verdict"]) == ("implant", "Malicious")
+    alerts = server.get("/api/alerts", **{"$filter": f"investigationId eq {made['id']}"})["value"]
+    assert {alert["investigationState"] for alert in alerts} == {"SuccessfullyRemediated"}
 
 
 def restriction(server: Running, machine: str, trial: Path) -> None:
@@ -123,6 +142,7 @@ def offboarding(server: Running, machine: str, state: Path) -> None:
     done = server.finished(server.post(f"{machine}/offboard", {"Comment": "sold"}))
     assert done["status"] == "Succeeded", done
     until(lambda: not (state / "identity.json").exists())
+    until(lambda: not (state / "offboarded").exists())  # the last to go
     until(lambda: not any(key in path.read_bytes() for path in state.rglob("*") if path.is_file()))
     left = {path.name for path in state.iterdir() if not path.is_socket()}
     assert left <= {"vault", "lock"}, left

@@ -53,6 +53,7 @@ class InvestigationWork:
             "application_version": VERSION,
             "executor_id": socket.gethostname(),
             "max_executor_threads": THREADS,
+            "sys_db_pool_size": 2 * THREADS + 2,
             "log_level": "WARNING",
             "enable_otlp": False,
         }

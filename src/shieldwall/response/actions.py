@@ -19,6 +19,7 @@ from shieldwall.devices.models import Device
 from shieldwall.errors import ApiError, bad_request, missing_parameter, not_found, too_many_requests
 from shieldwall.identity import audit
 from shieldwall.identity.principal import Principal
+from shieldwall.response.detections import raise_detections
 from shieldwall.response.kinds import (
     COLLECT_LOGS,
     COLLECT_PACKAGE,
@@ -239,6 +240,8 @@ class ActionService:
                 device = session.get(Device, device_id, with_for_update={"of": Device})
                 if device:
                     device.isolated = action.type == ISOLATE
+            if status != "InProgress" and action.type == SCAN:
+                raise_detections(session, action, action.last_update_time, self._settings.incident_window)
             elif status == "Succeeded" and action.type == OFFBOARD:
                 device = session.get(Device, device_id, with_for_update={"of": Device})
                 if device:
