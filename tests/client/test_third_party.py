@@ -10,7 +10,6 @@ import pytest
 import requests
 from azure.identity import ClientSecretCredential
 
-from shieldwall.api.contract.coverage import routes
 from shieldwall.times import now
 from tests.api.conftest import DEVICE
 from tests.client.apart import python_of, run
@@ -167,7 +166,6 @@ def test_msticpy_hunts_through_its_defender_provider(live: Live) -> None:
     assert {name.partition(".")[2] for name in found["refused"]} == MSTICPY_MISTAKES, found["refused"]
 
 
-@pytest.mark.skipif(("GET", "/api/$metadata") not in routes(), reason="$metadata is not served yet")
 def test_an_odata_client_loads_the_metadata_and_reads_by_it(live: Live) -> None:
     from odata import ODataService
 
