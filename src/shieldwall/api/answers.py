@@ -63,6 +63,8 @@ def stream(request: Request, context: str, parts: Iterator[Part], options: Optio
     head: Entity = {"@odata.context": context_url(request, context)}
     if first.total is not None:
         head["@odata.count"] = first.total
+    if options.limit == 0:
+        return json({**head, "value": []})
     link = f"{base_url(request)}{request.url.path}?"
 
     def chunks() -> Iterator[bytes]:

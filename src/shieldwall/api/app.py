@@ -14,6 +14,7 @@ from shieldwall.api import (
     alert_references,
     alerts,
     answers,
+    counts,
     csdl,
     docs,
     downloads,
@@ -105,9 +106,12 @@ def create_api(services: Services) -> FastAPI:
     app.get("/api", summary="List the collections", tags=["Service"])(service_document)
     app.get("/api/$metadata", summary="Describe the types (CSDL)", tags=["Service"])(metadata)
     app.get("/v1.0/$metadata", summary="Describe the types of Graph (CSDL)", tags=["Service"])(graph_metadata)
+    routes = [route for module in MODULES for route in module.router.routes]
+    counted = counts.router_of(routes)
+    app.include_router(counted)
     for module in MODULES:
         app.include_router(module.router)
-    paths = Paths([*app.routes, *(route for module in MODULES for route in module.router.routes)])
+    paths = Paths([*app.routes, *counted.routes, *routes])
     app.add_middleware(Front, paths=lambda: paths)
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(HTTPException, _http_error)
