@@ -136,7 +136,7 @@ def over_https(bodies: list[bytes], folder: Path) -> tuple[float, int]:
 
 
 def settle(process: psutil.Process) -> None:
-    """Wait until the server has taken in the indicators, which it matches with the stored past at its start."""
+    """Wait until the server has taken in the indicators, which it matches with the past at its start."""
     for _ in range(60):
         if process.cpu_percent(1.0) < 10:
             return

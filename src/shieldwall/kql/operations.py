@@ -239,6 +239,7 @@ _OPERATIONS: dict[str, Any] = {
     "likecs": lambda subject, needle: f"({subject.sql} LIKE {needle.sql})",
 }
 
+
 def contains_any(op: str, of: Value, items: list[Value], at: int) -> Value:
     """``has_any`` and ``has_all`` over a list."""
     subject = to_string(of)
