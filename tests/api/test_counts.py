@@ -78,9 +78,5 @@ def test_counts_are_filtered_as_their_lists_are(api: Api) -> None:
 @pytest.mark.parametrize("path", COUNTED)
 def test_counts_need_what_their_lists_need(api: Api, path: str) -> None:
     assert api.http.request("GET", URL + filled(path)).status_code == 401
-    assert (
-        api.call(
-            "GET", filled(path), roles=("Library.Manage", "Ti.ReadWrite")[:: -1 if "lib" in path else 1][:1]
-        ).status_code
-        == 403
-    )
+    other = "Ti.ReadWrite" if "libraryfiles" in path else "Library.Manage"
+    assert api.call("GET", filled(path), roles=(other,)).status_code == 403
