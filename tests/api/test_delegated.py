@@ -246,6 +246,27 @@ def test_applications_are_not_narrowed_after_people(ann: Person) -> None:
     assert len(ann.api.get("/api/machines")["value"]) == 2
 
 
+def test_indicators_are_for_devices_of_the_groups_only(ann: Person) -> None:
+    body = {
+        "indicatorValue": "203.0.113.7",
+        "indicatorType": "IpAddress",
+        "action": "Block",
+        "title": "x",
+        "description": "x",
+    }
+    ann.only(["Ti.ReadWrite"], "Servers")
+    for groups in ([], ["Desks"], ["Servers", "Desks"]):
+        answer = ann.call("POST", "/api/indicators", json=body | {"rbacGroupNames": groups})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "Forbidden")
+    made = ann.call("POST", "/api/indicators", json=body | {"rbacGroupNames": ["Servers"]})
+    assert made.status_code == 200
+    assert made.json()["createdBy"] == ann.upn
+    wide = body | {"indicatorValue": "203.0.113.8"}
+    assert ann.api.call("POST", "/api/indicators", json=wide).status_code == 200
+    answer = ann.call("POST", "/api/indicators", json=wide | {"rbacGroupNames": ["Servers"]})
+    assert answer.status_code == 403, "it is for all devices already"
+
+
 def hunted(ann: Person, text: str) -> list[dict[str, Any]]:
     answer = ann.call("POST", "/api/advancedqueries/run", json={"Query": text})
     assert answer.status_code == 200, answer.text

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from shieldwall.detection.delta import IndicatorDelta, delta_since
 from shieldwall.detection.models import Indicator, IndicatorChange
-from shieldwall.detection.ownership import check_change, within_reach
+from shieldwall.detection.ownership import check_change, check_groups, within_reach
 from shieldwall.detection.values import NETWORK_TYPES, TYPES, match_value
 from shieldwall.errors import ApiError, bad_request, missing_parameter, not_found
 from shieldwall.identity import audit
@@ -138,6 +138,7 @@ class IndicatorService:
                 Indicator.match_value == values["match_value"],
             )
         )
+        check_groups(actor, values["rbac_group_names"])
         if found is None:
             self._check_capacity(session)
             found = Indicator(
@@ -146,11 +147,12 @@ class IndicatorService:
                 created_by=actor.actor,
                 created_by_display_name=name,
                 source=name,
-                source_type="AadApp",
+                source_type="User" if actor.user_id else "AadApp",
             )
             session.add(found)
         else:
             check_change(actor, found)
+            check_groups(actor, found.rbac_group_names)
             # Who an indicator belongs to stays as it was when it was made.
             values["application"] = found.application
         for key, value in values.items():
