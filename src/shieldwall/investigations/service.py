@@ -143,11 +143,7 @@ class Investigations:
         """Ask the device for what is approved, then see where the investigation stands."""
         with self._database.read(tenant_id) as session:
             row = _existing(session, number)
-        begun = {
-            action["number"]: self._begun(row, action)
-            for action in row.actions
-            if action["status"] == "Approved" and not action["machineActionId"]
-        }
+        begun = {action["number"]: self._begun(row, action) for action in row.actions if _is_unasked(action)}
         with self._database.session(tenant_id) as session:
             row = _existing(session, number, lock=True)
             row.actions = [{**action, **begun.get(action["number"], {})} for action in row.actions]
@@ -161,9 +157,16 @@ class Investigations:
             )
             due = session.execute(wanted.order_by(Investigation.last_update_time).limit(1000)).all()
         for tenant_id, number in due:
+            # Most of them wait, and must not take the writer's lock for that.
             with self._database.read(tenant_id) as session:
-                waits = bool(_existing(session, number).actions)
-            if waits:
+                row = _existing(session, number)
+                unasked = any(_is_unasked(action) for action in row.actions)
+                moves = bool(row.actions) and _next(session, row) != (
+                    row.actions,
+                    row.state,
+                    row.status_details,
+                )
+            if unasked or moves:
                 self.begin(tenant_id, number)
 
     def decide(self, principal: Principal, number: int, action: int, approve: bool) -> Investigation:
@@ -243,28 +246,10 @@ class Investigations:
         return {"machineActionId": made.id}
 
     def _follow(self, session: Session, row: Investigation) -> None:
-        """State of an investigation after its actions'."""
-        if row.state not in OPEN or row.state == "Queued":
-            return
-        time = now()
-        asked = [action["machineActionId"] for action in row.actions if action["machineActionId"]]
-        machine = {
-            item.id: item
-            for item in session.scalars(select(MachineAction).where(MachineAction.id.in_(asked)))
-        }
-        lapsed = row.deadline is not None and row.deadline <= time
-        row.actions = [_after(action, machine, lapsed) for action in row.actions]
-        status = {action["status"] for action in row.actions}
-        if "PendingApproval" in status:
-            _move(session, row, "PendingApproval", "Remediation waits for approval.")
-        elif "Approved" in status:
-            slow = any(
-                item.status == "Pending" and item.creation_time < time - RESOURCE for item in machine.values()
-            )
-            details = "The device does not answer." if slow else "Remediation is under way."
-            _move(session, row, "PendingResource" if slow else "Running", details)
-        else:
-            _move(session, row, *final_state(row.actions))
+        """Bring an investigation to where its machine actions are."""
+        if row.state in OPEN and row.state != "Queued":
+            row.actions, state, details = _next(session, row)
+            _move(session, row, state, details)
 
     def _alert(self, row: Investigation) -> AlertDraft:
         return AlertDraft(
@@ -280,6 +265,29 @@ class Investigations:
             last_event_time=row.start_time,
             evidence=(),
         )
+
+
+def _is_unasked(action: dict[str, Any]) -> bool:
+    return action["status"] == "Approved" and not action["machineActionId"]
+
+
+def _next(session: Session, row: Investigation) -> tuple[list[dict[str, Any]], str, str]:
+    """Actions, state and details of an investigation, after what has become of its machine actions."""
+    time = now()
+    asked = [action["machineActionId"] for action in row.actions if action["machineActionId"]]
+    machine = {
+        item.id: item for item in session.scalars(select(MachineAction).where(MachineAction.id.in_(asked)))
+    }
+    lapsed = row.deadline is not None and row.deadline <= time
+    actions = [_after(action, machine, lapsed) for action in row.actions]
+    status = {action["status"] for action in actions}
+    if "PendingApproval" in status:
+        return actions, "PendingApproval", "Remediation waits for approval."
+    if "Approved" not in status:
+        return actions, *final_state(actions)
+    if any(item.status == "Pending" and item.creation_time < time - RESOURCE for item in machine.values()):
+        return actions, "PendingResource", "The device does not answer."
+    return actions, "Running", "Remediation is under way."
 
 
 def _after(action: dict[str, Any], machine: dict[str, MachineAction], lapsed: bool) -> dict[str, Any]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Index, String, Text, func, or_, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from shieldwall.errors import ApiError, bad_request, not_found
@@ -84,25 +86,36 @@ class Library:
         if not path.exists():
             private_folder(path.parent)
             write_file(path, content)
-        time = now()
+        told = {
+            "file_name": name,
+            "sha256": digest,
+            "size": len(content),
+            "description": description,
+            "parameters_description": parameters_description,
+            "has_parameters": has_parameters,
+        }
+        try:
+            return self._store(principal, told, override)
+        except IntegrityError:
+            # Somebody else has just added a file of that name, which from now on is there to be seen.
+            return self._store(principal, told, override)
+
+    def _store(self, principal: Principal, told: Mapping[str, Any], override: bool) -> LibraryFile:
+        name, time = str(told["file_name"]), now()
         with self._database.session(principal.tenant_id) as session:
             row = _named(session, name)
             if row is not None and not override:
                 raise bad_request(f"File {row.file_name} exists already.")
-            if _stored(session, except_id=row.id if row else None) + len(content) > LIBRARY_BYTES:
+            if _stored(session, except_id=row.id if row else None) + told["size"] > LIBRARY_BYTES:
                 raise bad_request(f"The library has at most {LIBRARY_BYTES} bytes.", "InvalidInput")
             if row is None:
                 row = LibraryFile(key=name.lower(), creation_time=time)
                 session.add(row)
-            row.file_name = name
-            row.sha256 = digest
-            row.size = len(content)
-            row.description = description
-            row.parameters_description = parameters_description
-            row.has_parameters = has_parameters
+            for column, value in told.items():
+                setattr(row, column, value)
             row.last_updated_time = time
             row.created_by = (principal.name or principal.application_id)[:200]
-            detail = {"sha256": digest, "size": len(content)}
+            detail = {"sha256": told["sha256"], "size": told["size"]}
             audit.record(session, principal, "library.upload", name, detail=detail)
         return row
 
