@@ -18,7 +18,5 @@ def missing(session: Session, kind: str, model: type[Base], identifier: object) 
 def refusal(kind: str, identifier: str, hidden: bool) -> ApiError:
     """403 for what is there but hidden, else 404."""
     if hidden:
-        return ApiError(
-            403, "Forbidden", f"{kind} {identifier[:100]} is outside the user's device groups."
-        )
+        return ApiError(403, "Forbidden", f"{kind} {identifier[:100]} is outside the user's device groups.")
     return not_found(kind, identifier[:100])
