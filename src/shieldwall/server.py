@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -39,6 +40,10 @@ class Chore:
     work: Callable[[], object]
 
 
+SWITCH_SECONDS = 0.0005
+"""How long one thread may keep the others waiting: a request crosses threads several times."""
+
+
 def chores(services: Services) -> list[Chore]:
     return [
         Chore("indicator expiry", 1, services.indicators.expire),
@@ -68,6 +73,7 @@ def create_app(services: Services) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        sys.setswitchinterval(SWITCH_SECONDS)
         await asyncio.to_thread(services.matcher.start)
         await services.ingester.start()
         await asyncio.to_thread(services.investigation_work.start)
