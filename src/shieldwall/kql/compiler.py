@@ -44,6 +44,12 @@ from shieldwall.kql.values import Value, convert
 T = TypeVar("T")
 MAX_CALLS = 64
 """How deep the query's own functions may call each other."""
+MOST_BOUND = 1_000_000
+"""Expressions and tables that are looked at: functions that call functions twice multiply them."""
+MOST_WRITTEN = 64 << 20
+"""Characters of SQL of all expressions together: an argument that a function names twice is there twice."""
+PIPELINE = 20
+"""What a table costs, as so many expressions."""
 INGESTION_TIME = "$ingestion_time"
 TABULAR = ("materialize", "table", "view", "totable", "graph")
 """Functions that give tables whatever the schema has."""
@@ -73,6 +79,15 @@ class Compiler:
         """The moment that now() gives all over the query, in ticks since 1970."""
         self._calls = 0
         self._serial = 0
+        self._bound = 0
+        self._written = 0
+
+    def spend(self, bound: int, written: int, at: int) -> None:
+        """Count what compiling has made so far. KqlError where a short text has become too much of it."""
+        self._bound += bound
+        self._written += written
+        if self._bound > MOST_BOUND or self._written > MOST_WRITTEN:
+            raise KqlError("The query is too complex.", at, "E_QUERY_RESULT_SET_TOO_LARGE")
 
     def serial(self) -> int:
         """Another number each time."""
@@ -130,6 +145,7 @@ class Compiler:
     # Tabular expressions
 
     def pipeline(self, node: Pipeline, env: Environment) -> Relation:
+        self.spend(PIPELINE, 0, node.at)
         relation = self.source(node.source, env)
         for number, operator in enumerate(node.operators):
             if operator.name == "as":

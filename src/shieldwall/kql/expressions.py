@@ -72,7 +72,9 @@ class Binder:
         return Binder(self.compiler, self.env, self.row, local=self.local)
 
     def bind(self, node: Expr) -> Value:
-        return _BINDERS[type(node)](self, node)
+        found = _BINDERS[type(node)](self, node)
+        self.compiler.spend(1, len(found.sql), node.at)
+        return found
 
     def boolean(self, node: Expr) -> Value:
         """A condition."""

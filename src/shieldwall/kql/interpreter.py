@@ -10,10 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+from pyarrow.compute import match_substring_regex
+
 from shieldwall.kql.errors import KqlError
 from shieldwall.kql.frame import datetime_ticks, dynamic_text, ticks_datetime
 from shieldwall.kql.literals import json_value, parse_text, timespan_text
 from shieldwall.kql.operations import term_pattern
+from shieldwall.kql.patterns import PatternError, translated
 from shieldwall.kql.syntax import Between, Binary, Call, Expr, In, Index, Literal, Member, Named, Unary
 from shieldwall.kql.types import NUMERIC, wider
 
@@ -333,9 +337,11 @@ def _has_cs(subject: str, needle: str) -> bool:
 
 
 def _matches(subject: str, pattern: str) -> bool:
+    """By RE2: Python's own engine may take years for a few characters, and lets nothing run meanwhile."""
     try:
-        return re.search(pattern, subject) is not None
-    except re.error:
+        # Neither takes characters that UTF-8 cannot write.
+        return bool(match_substring_regex(pa.scalar(subject), translated(pattern).text).as_py())
+    except (PatternError, pa.ArrowInvalid, UnicodeEncodeError):
         return False
 
 

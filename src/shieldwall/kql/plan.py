@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 STEP_ROWS = 1_000_000
 """Rows that one input of Python's work may have."""
+MOST_EXPANDED = 16 << 20
+"""Characters of a statement whose tables are all written out at each of their places."""
 
 
 @dataclass(slots=True)
@@ -151,6 +153,8 @@ def _statement(compiler: Compiler, final: Select, done: Sequence[Local]) -> Stat
             if name not in texts and f" {name} " in text:
                 texts[name] = item.over.text(1)
                 pending.append(texts[name])
+    if _expanded(body, texts) > MOST_EXPANDED:
+        raise KqlError("The query is too complex.", code="E_QUERY_RESULT_SET_TOO_LARGE")
     read_by = [body, *texts.values()]
     parts, names = ["WITH "], []
     for local in done:
@@ -174,6 +178,22 @@ def _statement(compiler: Compiler, final: Select, done: Sequence[Local]) -> Stat
         parts = [""]
     parts[-1] += body
     return Statement(tuple(parts), tuple(names))
+
+
+def _expanded(body: str, texts: Mapping[str, str]) -> int:
+    """How long a statement is where each name of a WITH is replaced by its text, as ClickHouse does."""
+    sizes: dict[str, int] = {}
+
+    def size(text: str) -> int:
+        found = len(text)
+        for name, inner in texts.items():
+            if uses := text.count(f" {name} "):
+                if name not in sizes:
+                    sizes[name] = size(inner)
+                found += uses * sizes[name]
+        return found
+
+    return size(body)
 
 
 def _step_table(local: Local) -> tuple[str, str]:

@@ -64,6 +64,9 @@ class Relation:
         fresh = set(columns) - self.needed
         first = not self.uses
         self.uses += 1
+        if not (fresh or first):
+            # What is read twice at every level would be gone through twice as often at each.
+            return
         self.needed |= fresh
         wanted = self.wanted(fresh, first=first)
         for relation in self.inputs():
@@ -248,6 +251,8 @@ class Union(Relation):
     def require(self, columns: Iterable[Column]) -> None:
         fresh = set(columns) - self.needed
         self.uses += 1
+        if not fresh and self.uses > 1:
+            return
         self.needed |= fresh
         places = [place for place, column in enumerate(self.columns) if column in fresh]
         for leg in self.legs:
@@ -273,6 +278,8 @@ class Local(Relation):
         self.uses += 1
         if not self.needed and not fresh:
             fresh = set(self.columns[:1])
+        if not fresh and self.uses > 1:
+            return
         self.needed |= fresh
         wanted = {dep for column in fresh for dep in column.deps}
         for relation in self.over:
