@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import pytest
@@ -49,3 +50,22 @@ def test_no_regular_expression_takes_long_where_python_matches_it(kql: Run) -> N
     )
     assert time.monotonic() - began < SECONDS
     assert len(found.rows) == 2
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "range i from 1 to 40 step 1 | extend d = repeat(dynamic([]), 500000)",
+        "range i from 1 to 200 step 1 | extend d = repeat(1.5, 100000)",
+    ],
+)
+def test_rows_that_do_not_fit_into_memory_do_not_come_to_python(kql: Run, rows: str) -> None:
+    with pytest.raises(KqlError, match="resource"):
+        kql(f"{rows} | extend p = series_outliers(d) | summarize max(array_length(p))")
+
+
+@pytest.mark.parametrize("digits", [400, 5000])
+@pytest.mark.parametrize("form", ["{}", "{}d", "{}.0d", "long({})", "long(0x{})", "timespan({}.01:01:01)"])
+def test_numbers_of_any_length_are_numbers_or_mistakes(form: str, digits: int) -> None:
+    with contextlib.suppress(KqlError):
+        Compiler(hunting_schema()).compile(f"print x = {form.format('9' * digits)}")

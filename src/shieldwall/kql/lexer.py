@@ -58,6 +58,8 @@ _PATTERN = re.compile(
     """,
     re.VERBOSE,
 )
+MOST_DIGITS = 256
+"""Characters of a number; Python refuses to show much longer ones."""
 _UNIT = re.compile("|".join(f"(?P<{name}>(?:{pattern})$)" for name, pattern in _UNITS.items()))
 _SPLIT = re.compile(r"([\d.]+)([a-z]+)")
 
@@ -75,6 +77,8 @@ def tokenize(text: str) -> list[Token]:
             )
             raise KqlSyntaxError(f"{kind}: {text[position : position + 20]!r}.", position)
         end = found.end()
+        if end - position > MOST_DIGITS and found.lastgroup in ("number", "timespan"):
+            raise KqlSyntaxError(f"A number has at most {MOST_DIGITS} characters.", position)
         if (kind := found.lastgroup or "") != "space":
             tokens.append(Token(kind, found.group(), position, end))
         position = end

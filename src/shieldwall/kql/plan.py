@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 STEP_ROWS = 1_000_000
 """Rows that one input of Python's work may have."""
+STEP_BYTES = 1 << 29
+"""What they may take in memory, roughly, by what a value and a list or bag take at least."""
+CELL, LIST = 32, 64
 MOST_EXPANDED = 16 << 20
 """Characters of a statement whose tables are all written out at each of their places."""
 
@@ -35,7 +38,10 @@ class Step:
     work: LocalWork
 
     def run(self, engine: Engine, data: dict[str, str]) -> None:
-        frames = [read(columns, _bounded(engine.rows(statement, data))) for statement, columns in self.inputs]
+        frames = [
+            read(columns, _bounded(columns, engine.rows(statement, data)))
+            for statement, columns in self.inputs
+        ]
         rows = self.work(frames, [name for name, _ in self.columns])
         data[self.name] = write(self.columns, rows)
 
@@ -203,9 +209,18 @@ def _step_table(local: Local) -> tuple[str, str]:
     return f"{local.name} AS {before}", behind
 
 
-def _bounded(rows: Iterator[list[Any]]) -> Iterator[list[Any]]:
+def _bounded(columns: Sequence[tuple[str, str]], rows: Iterator[list[Any]]) -> Iterator[list[Any]]:
+    """The rows, as long as they are few and small enough to be held here. KqlError where they are not."""
+    dynamic = [kind == "dynamic" for _, kind in columns]
+    size = 0
     for number, row in enumerate(rows):
-        if number >= STEP_ROWS:
+        for value, parsed in zip(row, dynamic, strict=True):
+            size += CELL
+            if isinstance(value, str):
+                size += len(value)
+                if parsed:
+                    size += LIST * (value.count("[") + value.count("{")) + CELL * value.count(",")
+        if number >= STEP_ROWS or size > STEP_BYTES:
             raise KqlError(
                 "Query stopped due to excessive resource consumption.", code="E_QUERY_RESULT_SET_TOO_LARGE"
             )
