@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -196,3 +202,27 @@ def test_a_timespan_narrows_what_is_read(events: Api) -> None:
     assert events.call("POST", path, json={**body, "Timespan": "P10D/2020-01-01"}).json()["results"] == [
         {"n": 0}
     ]
+
+
+def test_hunts_that_wait_leave_threads_to_others(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More hunts at once than the server has threads for requests."""
+    release, waiting = threading.Event(), 60
+    hunt = Hunting.hunt
+
+    @contextmanager
+    def slow(self: Hunting, *arguments: Any, **named: Any) -> Iterator[Any]:
+        release.wait(60)
+        with hunt(self, *arguments, **named) as found:
+            yield found
+
+    monkeypatch.setattr(Hunting, "hunt", slow)
+    monkeypatch.setattr(api.services.quota, "_allowances", ())
+    with ThreadPoolExecutor(waiting + 1) as pool:
+        hunts = [pool.submit(api.call, "POST", RUN, json={"Query": "print 1"}) for _ in range(waiting)]
+        try:
+            time.sleep(2)
+            other = pool.submit(api.call, "GET", "/api/machines")
+            assert other.result(10).status_code == 200
+        finally:
+            release.set()
+        assert {each.result(60).status_code for each in hunts} == {200}

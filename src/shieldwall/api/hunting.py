@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import orjson
+from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
@@ -23,6 +24,7 @@ from shieldwall.errors import ApiError, bad_request, missing_parameter
 from shieldwall.identity.principal import Principal
 from shieldwall.kql.types import NET_TYPES
 from shieldwall.telemetry.hunting import TOO_LARGE, Cancellation, Hunt, Window
+from shieldwall.telemetry.store import HUNTERS
 from shieldwall.times import now
 
 router = new_router("Advanced hunting")
@@ -98,16 +100,18 @@ async def _answer(
 
     def work() -> bytes:
         started = time.monotonic()
-        with (
-            services.quota.admit(principal.tenant_id),
-            services.hunting.hunt(
-                principal.tenant_id, text, services.hunting.limits, window, cancellation
-            ) as hunt,
-        ):
+        with services.hunting.hunt(
+            principal.tenant_id, text, services.hunting.limits, window, cancellation
+        ) as hunt:
             rows = _rows(hunt, services.hunting.limits.result_bytes)
             return shown(hunt, rows, time.monotonic() - started)
 
-    task = asyncio.ensure_future(run_in_threadpool(work))
+    async def admitted() -> bytes:
+        # Before waiting for a thread: whoever has nothing left must not stand in the line.
+        with services.quota.admit(principal.tenant_id):
+            return await to_thread.run_sync(work, limiter=_threads(request))
+
+    task = asyncio.ensure_future(admitted())
     watcher = asyncio.ensure_future(_gone(request))
     try:
         await asyncio.wait((task, watcher), return_when=asyncio.FIRST_COMPLETED)
@@ -121,6 +125,15 @@ async def _answer(
         watcher.cancel()
     metrics.hunts.labels("answered").inc()
     return Response(body, 200, _JSON)
+
+
+def _threads(request: Request) -> CapacityLimiter:
+    """Threads for hunts only: those that wait for their turn must not take the threads of other requests."""
+    state = request.app.state
+    if not hasattr(state, "hunting_threads"):
+        state.hunting_threads = CapacityLimiter(HUNTERS)
+    found: CapacityLimiter = state.hunting_threads
+    return found
 
 
 async def _gone(request: Request) -> None:
