@@ -72,3 +72,11 @@ def test_a_tenants_library_is_bounded(library: Library, monkeypatch: pytest.Monk
     with pytest.raises(ApiError, match="at most"):
         library.put(ANALYST, "b", b"123456")
     library.put(ANALYST, "a", b"1234567890", override=True)
+
+
+def test_what_is_refused_is_not_written(library: Library, tmp_path: Path) -> None:
+    library.put(ANALYST, "a.sh", b"1")
+    for number in range(3):
+        with pytest.raises(ApiError):
+            library.put(ANALYST, "a.sh", b"%d more" % number)
+    assert len(list((tmp_path / "library").glob("*/*"))) == 1

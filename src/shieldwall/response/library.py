@@ -82,6 +82,9 @@ class Library:
         if len(content) > FILE_BYTES:
             raise ApiError(413, "RequestEntityTooLarge", f"A library file has at most {FILE_BYTES} bytes.")
         digest = hashlib.sha256(content).hexdigest()
+        with self._database.read(principal.tenant_id) as session:
+            # Before anything is written: what is refused must not fill the disk.
+            _admit(session, name, len(content), override)
         path = self._path(principal.tenant_id, digest)
         if not path.exists():
             private_folder(path.parent)
@@ -103,11 +106,7 @@ class Library:
     def _store(self, principal: Principal, told: Mapping[str, Any], override: bool) -> LibraryFile:
         name, time = str(told["file_name"]), now()
         with self._database.session(principal.tenant_id) as session:
-            row = _named(session, name)
-            if row is not None and not override:
-                raise bad_request(f"File {row.file_name} exists already.")
-            if _stored(session, except_id=row.id if row else None) + told["size"] > LIBRARY_BYTES:
-                raise bad_request(f"The library has at most {LIBRARY_BYTES} bytes.", "InvalidInput")
+            row = _admit(session, name, told["size"], override)
             if row is None:
                 row = LibraryFile(key=name.lower(), creation_time=time)
                 session.add(row)
@@ -166,6 +165,16 @@ def _told(row: LibraryFile) -> dict[str, Any]:
 
 def _named(session: Session, name: str) -> LibraryFile | None:
     return session.scalar(select(LibraryFile).where(LibraryFile.key == name.strip().lower()[:256]))
+
+
+def _admit(session: Session, name: str, size: int, override: bool) -> LibraryFile | None:
+    """The file that one of this name and size would replace; ApiError 400 where it may not be added."""
+    row = _named(session, name)
+    if row is not None and not override:
+        raise bad_request(f"File {row.file_name} exists already.")
+    if _stored(session, except_id=row.id if row else None) + size > LIBRARY_BYTES:
+        raise bad_request(f"The library has at most {LIBRARY_BYTES} bytes.", "InvalidInput")
+    return row
 
 
 def _stored(session: Session, except_id: int | None) -> int:
