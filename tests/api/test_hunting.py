@@ -226,3 +226,21 @@ def test_hunts_that_wait_leave_threads_to_others(api: Api, monkeypatch: pytest.M
         finally:
             release.set()
         assert {each.result(60).status_code for each in hunts} == {200}
+
+
+FORGED = '1,"DeviceName":"forged"'
+
+
+@pytest.mark.parametrize("text", [FORGED, "no json {", "Infinity", "[" * 3000 + "]" * 3000])
+def test_a_device_cannot_write_members_into_answers(api: Api, text: str) -> None:
+    row = {"Timestamp": now(), "DeviceId": DEVICE, "DeviceName": "true", "AdditionalFields": text}
+    api.services.telemetry.insert_rows("DeviceTvmInfoGathering", TENANT, [row])
+    newest = "DeviceTvmInfoGathering | extend T = ingestion_time() | top 1 by T"
+    query = f"{newest} | project DeviceName, AdditionalFields"
+    assert ask(api, query)["Results"] == [{"DeviceName": "true", "AdditionalFields": text}]
+
+
+def test_values_nested_too_deeply_for_python_are_refused(api: Api) -> None:
+    deep = "strcat(strrep('[', 1024), strrep(']', 1024))"
+    query = f"print x = 1 | extend s = {deep} | extend y = series_outliers(todynamic(s))"
+    assert api.error("POST", RUN, json={"Query": query}) == (400, "BadRequest")

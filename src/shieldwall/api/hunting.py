@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 from anyio import CapacityLimiter, to_thread
@@ -150,13 +150,22 @@ def _rows(hunt: Hunt, most: int) -> bytes:
     for row in hunt.rows:
         for place in dynamic:
             if row[place] is not None:
-                row[place] = orjson.Fragment(row[place])
+                row[place] = _json(row[place])
         if body:
             body += b","
         body += orjson.dumps(dict(zip(names, row, strict=True)))
         if len(body) > most:
             raise bad_request(TOO_LARGE)
     return bytes(body)
+
+
+def _json(text: str) -> Any:
+    """The JSON of a dynamic as it is, and as a text where it is none: devices send what they like."""
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+    return orjson.Fragment(text)
 
 
 def _schema(hunt: Hunt, name: str, kind: str) -> bytes:

@@ -219,6 +219,9 @@ def json_value(literal: Literal) -> Any:
         return timespan_text(literal.value)
     if literal.type == "datetime" and literal.value is not None:
         return literal.value.replace(" ", "T") + "Z"
+    if isinstance(literal.value, float) and not math.isfinite(literal.value):
+        # JSON has no such numbers: they are texts wherever a dynamic holds them.
+        return "NaN" if math.isnan(literal.value) else ("Infinity" if literal.value > 0 else "-Infinity")
     return literal.value
 
 

@@ -207,6 +207,9 @@ def answered() -> Iterator[None]:
         yield
     except KqlError as error:
         raise WrongQuery(error) from None
+    except (RecursionError, MemoryError):
+        # Values nested too deeply for Python, or rows too large for it.
+        raise bad_request(TOO_EXPENSIVE) from None
     except ClickHouseError as error:
         code = getattr(error, "code", 0) or 0
         if code not in _MESSAGES:
