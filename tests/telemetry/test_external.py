@@ -43,6 +43,7 @@ FILES = {
     "/list.json": json.dumps([{"name": "a", "size": 1, "seen": "2026-01-02"}, {"name": ["b"]}]).encode(),
     "/lines.json": b'{"name": "a"}\n{"name": "b", "size": "2"}\n',
     "/broken.json": b'{"name": ',
+    "/lists.json": b"[" + b"[]," * external.MOST_VALUES + b"[]]",
     "/broken.gz": b"\x1f\x8bnothing",
     "/bomb.gz": gzip.compress(bytes(external.MOST_BYTES + 1)),
 }
@@ -166,3 +167,27 @@ def test_a_certificate_that_is_not_trusted_is_refused(host: tuple[str, ssl.SSLCo
 def test_the_folder_of_a_test_is_no_host(tmp_path: Path) -> None:
     with pytest.raises(KqlError):
         ExternalFiles([""])([str(tmp_path)], COLUMNS, {})
+
+
+def test_many_small_values_are_refused_before_they_fill_the_memory(host: tuple[str, ssl.SSLContext]) -> None:
+    with pytest.raises(KqlError, match="values"):
+        read(host, "/lists.json")
+
+
+def test_files_that_come_slowly_are_given_up(
+    host: tuple[str, ssl.SSLContext], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(external, "ALL_SECONDS", -1)
+    with pytest.raises(KqlError, match="longer than"):
+        read(host, "/list.csv")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED])
+def test_damaged_archives_are_told(method: int) -> None:
+    body = io.BytesIO()
+    with zipfile.ZipFile(body, "w", method) as archive:
+        archive.writestr("a.csv", b"abc" * 1000)
+    packed = bytearray(body.getvalue())
+    packed[45:60] = b"\xff" * 15
+    with pytest.raises(KqlError, match="cannot be unpacked"):
+        external._unpacked(bytes(packed), "/a.zip")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
+import lzma
+import time
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,11 @@ from shieldwall.kql.literals import parse_text
 
 MOST_BYTES = 64 << 20
 MOST_ROWS = 500_000
+MOST_VALUES = 10_000_000
+"""Of a JSON file, which takes far more memory when it is read than as text."""
 SECONDS = 20
+ALL_SECONDS = 60
+"""For all files of one call, however slowly they come: a query that waits cannot be stopped."""
 _DELIMITERS = {"csv": ",", "tsv": "\t", "psv": "|", "scsv": ";", "sohsv": "\x01", "tsve": "\t"}
 
 Columns = Sequence[tuple[str, str]]
@@ -35,14 +40,15 @@ class ExternalFiles:
     def __call__(self, urls: Sequence[str], columns: Columns, options: dict[str, Any]) -> list[list[Any]]:
         """Rows of all files, values as a Frame holds them. KqlError where a file cannot be read."""
         rows: list[list[Any]] = []
+        until = time.monotonic() + ALL_SECONDS
         for url in urls:
-            for row in _parsed(self._fetched(url.partition(";")[0]), url, columns, options):
+            for row in _parsed(self._fetched(url.partition(";")[0], until), url, columns, options):
                 rows.append(row)
                 if len(rows) > MOST_ROWS:
                     raise KqlError(f"externaldata: more than {MOST_ROWS} rows.")
         return rows
 
-    def _fetched(self, url: str) -> bytes:
+    def _fetched(self, url: str, until: float) -> bytes:
         for _ in range(5):
             self._check(url)
             try:
@@ -52,7 +58,7 @@ class ExternalFiles:
                         continue
                     if not answer.is_success:
                         raise KqlError(f"externaldata: the host answered {answer.status_code}.")
-                    return _bounded(answer.iter_bytes())
+                    return _bounded(answer.iter_bytes(), until)
             except httpx.HTTPError as error:
                 raise KqlError(f"externaldata: the file cannot be read ({type(error).__name__}).") from None
         raise KqlError("externaldata: too many redirects.")
@@ -69,12 +75,14 @@ class ExternalFiles:
             raise KqlError(f"externaldata: the host {host[:100]!r} is not on the list of allowed hosts.")
 
 
-def _bounded(chunks: Iterator[bytes]) -> bytes:
+def _bounded(chunks: Iterator[bytes], until: float) -> bytes:
     body = bytearray()
     for chunk in chunks:
         body += chunk
         if len(body) > MOST_BYTES:
             raise KqlError(f"externaldata: the file is larger than {MOST_BYTES} bytes.")
+        if time.monotonic() > until:
+            raise KqlError(f"externaldata: the files take longer than {ALL_SECONDS} seconds.")
     return bytes(body)
 
 
@@ -101,6 +109,11 @@ def _parsed(body: bytes, url: str, columns: Columns, options: dict[str, Any]) ->
         yield [value_of(held, padded[place]) for place, (_, held) in enumerate(columns)]
 
 
+_DAMAGED = (
+    zlib.error, lzma.LZMAError, zipfile.BadZipFile, OSError, ValueError, IndexError, RuntimeError, EOFError,
+)  # fmt: skip
+
+
 def _unpacked(body: bytes, path: str) -> bytes:
     try:
         if body[:2] == b"\x1f\x8b":
@@ -111,7 +124,7 @@ def _unpacked(body: bytes, path: str) -> bytes:
                 found = member.read(MOST_BYTES + 1)
         else:
             return body
-    except (zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, IndexError, RuntimeError, EOFError):
+    except _DAMAGED:
         raise KqlError("externaldata: the file cannot be unpacked.") from None
     if len(found) > MOST_BYTES:
         raise KqlError(f"externaldata: the file is larger than {MOST_BYTES} bytes.")
@@ -120,6 +133,8 @@ def _unpacked(body: bytes, path: str) -> bytes:
 
 def _objects(text: str, columns: Columns) -> Iterator[list[Any]]:
     """Objects of a JSON array, or one after another."""
+    if sum(map(text.count, "[{,")) > MOST_VALUES:
+        raise KqlError(f"externaldata: the file has more than {MOST_VALUES} values.")
     decoder, place = json.JSONDecoder(), 0
     while place < len(text):
         while place < len(text) and text[place] in " \t\r\n,":
