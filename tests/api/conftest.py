@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -200,6 +200,19 @@ class Api:
         assert "odata-version" not in answer.headers
         assert b": " not in answer.content.split(b'"message"')[0], "errors are compact JSON"
         return answer.status_code, body["error"]["code"]
+
+
+@pytest.fixture
+def newcomer(api: Api) -> Api:
+    """The same for a tenant that nothing was ever stored of, whatever other tests put into the telemetry."""
+    own = str(uuid4())
+    with api.services.database.system_session() as session:
+        session.add(Tenant(id=own, name=f"{own}.example", created_time=START))
+
+    def bearer(*roles: str, tenant: str = own) -> dict[str, str]:
+        return api.bearer(*roles, tenant=own)
+
+    return replace(api, bearer=bearer)
 
 
 @dataclass(frozen=True)

@@ -237,14 +237,14 @@ def test_changes_are_new_fixed_and_updated(api: Api, fleet: Callable[..., dict])
     assert fleet(f"/api/machines/SoftwareVulnerabilityChangesByMachine?sincetime={later}")["value"] == []
 
 
-def test_changes_need_a_time_of_the_last_fourteen_days(api: Api) -> None:
+def test_changes_need_a_time_of_the_last_fourteen_days(newcomer: Api) -> None:
     path = "/api/machines/SoftwareVulnerabilityChangesByMachine"
-    assert api.error("GET", path) == (400, "MissingRequiredParameter")
-    assert api.error("GET", f"{path}?sinceTime=yesterday") == (400, "InvalidInput")
+    assert newcomer.error("GET", path) == (400, "MissingRequiredParameter")
+    assert newcomer.error("GET", f"{path}?sinceTime=yesterday") == (400, "InvalidInput")
     long_ago = to_text(now() - timedelta(days=15))
-    assert api.error("GET", f"{path}?sinceTime={long_ago}") == (400, "InvalidInput")
+    assert newcomer.error("GET", f"{path}?sinceTime={long_ago}") == (400, "InvalidInput")
     recent = (now() - timedelta(days=13)).strftime("%Y-%m-%dT%H:%M:%S+00:00")
-    assert api.get(f"{path}?sinceTime={recent}&pageSize=10000")["value"] == []
+    assert newcomer.get(f"{path}?sinceTime={recent}&pageSize=10000")["value"] == []
 
 
 def test_other_exports_pass_over_a_time(full: Callable[..., dict]) -> None:
@@ -322,11 +322,11 @@ def test_hours_of_links(full: Callable[..., dict], api: Api) -> None:
         assert api.error("GET", path) == (400, "InvalidInput")
 
 
-def test_nothing_to_export_gives_no_files(api: Api) -> None:
+def test_nothing_to_export_gives_no_files(newcomer: Api) -> None:
     for name in FILES:
-        assert api.get(f"/api/machines/{name}")["exportFiles"] == []
+        assert newcomer.get(f"/api/machines/{name}")["exportFiles"] == []
     for name in JSON:
-        assert api.get(f"/api/machines/{name}?sinceTime={now():%Y-%m-%d}")["value"] == []
+        assert newcomer.get(f"/api/machines/{name}?sinceTime={now():%Y-%m-%d}")["value"] == []
 
 
 @pytest.mark.parametrize("each", ASSESSMENTS, ids=lambda each: each.kind)

@@ -294,14 +294,14 @@ def test_the_configuration_score_is_points(fleet: Callable[..., dict]) -> None:
     assert body["score"] == 9, "half of 8, and 5; what does not apply gives nothing"
 
 
-def test_a_tenant_without_inventories_has_empty_lists_and_scores(api: Api) -> None:
+def test_a_tenant_without_inventories_has_empty_lists_and_scores(newcomer: Api) -> None:
     for path in ("Software", "vulnerabilities", "recommendations", "vulnerabilities/machinesVulnerabilities"):
-        assert api.get(f"/api/{path}")["value"] == []
+        assert newcomer.get(f"/api/{path}")["value"] == []
     for path in ("Software", "vulnerabilities", "recommendations"):
-        assert api.call("GET", f"/api/{path}/$count").text == "0"
-    assert api.get("/api/exposureScore")["score"] == 0
-    assert api.get("/api/configurationScore")["score"] == 0
-    assert api.get("/api/exposureScore/ByMachineGroups")["value"] == []
+        assert newcomer.call("GET", f"/api/{path}/$count").text == "0"
+    assert newcomer.get("/api/exposureScore")["score"] == 0
+    assert newcomer.get("/api/configurationScore")["score"] == 0
+    assert newcomer.get("/api/exposureScore/ByMachineGroups")["value"] == []
 
 
 UNKNOWN = [
