@@ -215,7 +215,7 @@ PERMISSIONS = {
 
 
 @pytest.mark.parametrize("path", PERMISSIONS)
-def test_lists_open_for_their_permission_alone(api: Api, path: str) -> None:
-    assert api.get(path, roles=(PERMISSIONS[path],))["value"] == []
-    assert api.error("GET", path, roles=("Alert.Read.All",)) == (403, "Forbidden")
-    assert api.error("GET", f"{path}?$filter=nothing eq 1") == (400, "ODataError")
+def test_lists_open_for_their_permission_alone(newcomer: Api, path: str) -> None:
+    assert newcomer.get(path, roles=(PERMISSIONS[path],))["value"] == []
+    assert newcomer.error("GET", path, roles=("Alert.Read.All",)) == (403, "Forbidden")
+    assert newcomer.error("GET", f"{path}?$filter=nothing eq 1") == (400, "ODataError")
