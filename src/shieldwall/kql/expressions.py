@@ -408,5 +408,3 @@ _BINDERS: dict[type, Callable[[Binder, Any], Value]] = {
     Ordered: Binder._no_value,
     TypeOf: Binder._no_value,
 }
-
-__all__ = ["Binder", "Pipeline"]

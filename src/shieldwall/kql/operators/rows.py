@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shieldwall.kql import sql
 from shieldwall.kql.errors import KqlError
 from shieldwall.kql.expressions import Binder
 from shieldwall.kql.operators.columns import extended, listed
 from shieldwall.kql.operators.joins import pushed
 from shieldwall.kql.operators.registry import operator
 from shieldwall.kql.operators.sources import constant_rows
-from shieldwall.kql.relation import Column, Condition, Relation, Select, SortKey, Union, is_hidden, over
+from shieldwall.kql.relation import Condition, Relation, Select, SortKey, Union, is_hidden, over
 from shieldwall.kql.scope import Environment
 from shieldwall.kql.syntax import Binary, Expr, Named, Operator, Ordered
 from shieldwall.kql.values import Value
@@ -177,14 +176,3 @@ _CLR = {
     "guid": "Guid",
     "dynamic": "Object",
 }
-
-
-def windowed(relation: Relation, name: str, kind: str, text: str) -> Select:
-    """The relation with a column that is computed over other rows."""
-    select = over(relation)
-    select.columns.append(Column(name, kind, text))
-    select.windows = True
-    return select
-
-
-__all__ = ["limited", "row_count", "sort_keys", "sql", "windowed"]
