@@ -10,15 +10,17 @@ before. A socket bound to an interface is routed by its address only, and gets n
 import logging
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shieldwall_agent.cgroups import unified_hierarchy
 from shieldwall_agent.enforcement.addresses import AddressBlock
-from shieldwall_agent.enforcement.name_block import NameBlock
 from shieldwall_agent.enforcement.network_programs import NetworkPrograms
 from shieldwall_agent.enforcement.policy import HASH_LENGTHS, Changes, Indicator, PolicyStore
 from shieldwall_agent.enforcement.reports import name_account, network_event
 from shieldwall_agent.events import Sink
+
+if TYPE_CHECKING:
+    from shieldwall_agent.enforcement.name_block import NameBlock
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +83,9 @@ class NetworkEnforcement:
         }
 
     def _block_names(self) -> None:
+        # Only where it is needed: asyncio, which it runs on, is a fourteenth of an agent's memory.
+        from shieldwall_agent.enforcement.name_block import NameBlock
+
         names = NameBlock(self._sink, self._seen, self._netns)
         try:
             names.start()

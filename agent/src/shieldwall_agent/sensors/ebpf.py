@@ -14,7 +14,7 @@ from shieldwall_agent.sensors.dns_lookups import Lookups
 from shieldwall_agent.sensors.execution import executed
 from shieldwall_agent.sensors.own import Own
 
-POLL_MILLISECONDS = 100
+POLL_MILLISECONDS = 150
 """The kernel wakes us early when half a megabyte waits, so this delays events and loses none."""
 
 _KIND = struct.Struct("=II")  # kind, pid: how each sample begins
