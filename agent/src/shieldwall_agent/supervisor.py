@@ -29,6 +29,7 @@ LAST_RESTART = 30.0
 STEADY_SECONDS = 60.0  # a child that ran this long starts anew with the first pause
 STOP_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1
+_M_ARENA_MAX = -8  # of mallopt(3)
 _TICK = 0.5
 
 log = logging.getLogger(__name__)
@@ -84,6 +85,9 @@ class Supervisor:
         self._catch_signals()
         self._control = ipc.listen(self._folder, ipc.CONTROL)
         self._selector.register(self._control, selectors.EVENT_READ, self._accept)
+        with contextlib.suppress(AttributeError):  # a C library without it
+            # One heap for all threads of a child: each more would keep what its peak once took.
+            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
         gc.collect()
         gc.freeze()  # what is loaded by now stays shared with the children
         gc.set_threshold(20_000)  # events make many objects and no cycles
