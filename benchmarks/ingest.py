@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -35,6 +36,7 @@ from shieldwall.telemetry.store import TelemetryStore
 INDICATORS = 100_000
 DEVICES = 8
 HUNTERS = 3
+ROUNDS = 3  # of which the best is told, of the baseline as of what is compared with it
 TABLES = ("DeviceProcessEvents", "DeviceNetworkEvents", "DeviceFileEvents")
 HUNT = (
     "SELECT count() FROM shieldwall.DeviceProcessEvents "
@@ -121,18 +123,20 @@ def over_https(bodies: list[bytes], folder: Path) -> tuple[float, int]:
         for agent in agents:
             agent.enrol(token).raise_for_status()
 
-        def send(number: int) -> None:
+        def send(number: int, round_: int) -> None:
             agent = agents[number]
-            for sequence, body in enumerate(bodies[number::DEVICES]):
+            for sequence, body in enumerate(bodies[number::DEVICES], round_ * len(bodies)):
                 headers = {"X-Shieldwall-Batch": f"{agent.stream}:{sequence}", "Content-Encoding": "gzip"}
                 agent.request("POST", "/agent/v1/events", body, headers=headers).raise_for_status()
 
         settle(psutil.Process(shieldwall.process.pid))
-        began = time.monotonic()
+        seconds = []
         with ThreadPoolExecutor(DEVICES) as pool:
-            list(pool.map(send, range(DEVICES)))
-        seconds = time.monotonic() - began
-        return seconds, psutil.Process(shieldwall.process.pid).memory_info().rss
+            for round_ in range(ROUNDS):
+                began = time.monotonic()
+                list(pool.map(partial(send, round_=round_), range(DEVICES)))
+                seconds.append(time.monotonic() - began)
+        return min(seconds), psutil.Process(shieldwall.process.pid).memory_info().rss
 
 
 def settle(process: psutil.Process) -> None:
@@ -156,9 +160,9 @@ def main() -> int:
             add_indicators(database, tenant, INDICATORS)
             inside = ingest(store, database, tenant, bodies, 1)
             native = native_blocks(store)
-            least = min(bare(store, native, "Native") for _ in range(3))
+            least = min(bare(store, native, "Native") for _ in range(ROUNDS))
             lines = json_blocks(bodies)
-            plain = min(bare(store, lines, "JSONEachRow") for _ in range(3))
+            plain = min(bare(store, lines, "JSONEachRow") for _ in range(ROUNDS))
             size = store.system_query(
                 "SELECT sum(bytes_on_disk) / sum(rows) AS n FROM system.parts "
                 "WHERE active AND database = 'shieldwall' AND table LIKE 'Device%Events'"

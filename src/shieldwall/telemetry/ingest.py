@@ -272,7 +272,7 @@ class Ingester:
         verdicts: list[Verdict] = []
         try:
             with self._store.writer() as client:
-                stage = Stage(client, group_id)
+                stage = Stage(self._store, client, group_id)
                 try:
                     verdicts = stage.load(batches, bounds)
                     rows = _count(verdicts)

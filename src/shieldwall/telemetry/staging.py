@@ -18,6 +18,7 @@ from clickhouse_connect.driver.client import Client
 
 from shieldwall.telemetry.ddl import DATABASE, REJECTS, search_indexes
 from shieldwall.telemetry.schema import TABLES, Table
+from shieldwall.telemetry.store import TelemetryStore
 
 EVENT_TABLES = tuple(sorted(name for name, table in TABLES.items() if table.from_agents))
 REJECTS_SHOWN = 1000
@@ -90,7 +91,8 @@ class Bounds:
 class Stage:
     """Scratch tables of one group; ``drop`` them when the group is stored."""
 
-    def __init__(self, client: Client, group_id: int) -> None:
+    def __init__(self, store: TelemetryStore, client: Client, group_id: int) -> None:
+        self._store = store
         self._client = client
         self._group_id = group_id
         self._batches = f"{DATABASE}.stage_batches_{group_id}"
@@ -100,7 +102,7 @@ class Stage:
         """Stage the batches and judge each of their lines."""
         client = self._client
         client.command(f"CREATE TABLE {self._batches} ({_SENDER}, payload String) ENGINE = Memory")
-        client.raw_insert(self._batches, insert_block=b"".join(_rows(batches)), fmt="RowBinary")
+        self._store.insert_block(client, self._batches, _rows(batches), "RowBinary")
         client.command(
             f"CREATE TABLE {self._lines} ({_SENDER}, line_no UInt32, table LowCardinality(String), "
             "reason LowCardinality(String), extra Bool, time Nullable(DateTime64(7, 'UTC')), line String) "
