@@ -45,7 +45,9 @@ def test_compares_two_looks(kept: Any, tmp_path: Path, monkeypatch: pytest.Monke
     mechanism = ModuleWatching(Surroundings(kept), {"modules"})
     mechanism.start()
     try:
-        listed.write_text("stays 8192 0 - Live 0x0\nnew 12288 0 - Live 0x0\n")
+        other = tmp_path / "next"
+        other.write_text("stays 8192 0 - Live 0x0\nnew 12288 0 - Live 0x0\n")
+        other.replace(listed)  # at once, as the kernel's list changes
         found = kept.wait(lambda event: event["Table"] == "DeviceEvents", 2)
     finally:
         mechanism.stop()
