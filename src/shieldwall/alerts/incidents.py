@@ -30,6 +30,37 @@ def place_in_incident(session: Session, alert: Alert, links: Collection[str], wi
     return target
 
 
+def regroup(session: Session, alert: Alert, links: Collection[str], window: int) -> Incident:
+    """The incident where an alert belongs of which more is known now: a related one, else its own."""
+    own = session.get_one(Incident, alert.incident_id, with_for_update=True)
+    if own.status not in ("Active", "InProgress"):
+        return own
+    target = own
+    for other in _related(session, alert, links, timedelta(seconds=window)):
+        # The older one stays, so that what is known of an incident by its number goes on.
+        first, second = sorted((target, other), key=lambda incident: incident.id)
+        if first is not second and _may_merge(session, first, second):
+            _merge(session, second, first)
+            target = first
+    session.refresh(alert, ["incident_id"])
+    if _rank(alert.severity) > _rank(target.severity):
+        target.severity = alert.severity
+    if alert.first_event_time and alert.last_event_time:
+        target.first_event_time = min(target.first_event_time, alert.first_event_time)
+        target.last_event_time = max(target.last_event_time, alert.last_event_time)
+    target.name = _name(
+        _gravest_title(session, target) or alert.title, _size(session, target), alert.computer_dns_name
+    )
+    target.last_update_time = now()
+    return target
+
+
+def _size(session: Session, incident: Incident) -> int:
+    return (
+        session.scalar(select(func.count()).select_from(Alert).where(Alert.incident_id == incident.id)) or 0
+    )
+
+
 def _related(session: Session, alert: Alert, links: Collection[str], window: timedelta) -> Sequence[Incident]:
     """Open incidents that share a link with the alert within the window, the oldest first."""
     if not links or alert.first_event_time is None or alert.last_event_time is None:
@@ -76,7 +107,7 @@ def _new_incident(session: Session, alert: Alert) -> Incident:
 
 
 def _take_in(session: Session, incident: Incident, alert: Alert) -> None:
-    present = session.scalar(select(func.count()).select_from(Alert).where(Alert.incident_id == incident.id))
+    present = _size(session, incident)
     incident.last_update_time = now()
     if alert.first_event_time and alert.last_event_time:
         incident.first_event_time = min(incident.first_event_time, alert.first_event_time)
@@ -85,7 +116,7 @@ def _take_in(session: Session, incident: Incident, alert: Alert) -> None:
     if worse:
         incident.severity = alert.severity
     title = alert.title if worse else _gravest_title(session, incident) or alert.title
-    incident.name = _name(title, (present or 0) + 1, alert.computer_dns_name)
+    incident.name = _name(title, present + 1, alert.computer_dns_name)
 
 
 def _gravest_title(session: Session, incident: Incident) -> str | None:

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from shieldwall import metrics
-from shieldwall.alerts.incidents import place_in_incident
+from shieldwall.alerts.incidents import place_in_incident, regroup
 from shieldwall.alerts.models import Alert, AlertLink, Evidence
 from shieldwall.alerts.risk import update_risk
 from shieldwall.devices.models import Device
@@ -67,7 +67,8 @@ class AlertDraft:
     """A detection on one device. ``key`` names it: drafts with the same key are one alert."""
 
     tenant_id: str
-    device_id: str
+    device_id: str | None
+    """None where nobody knows yet which device it is about."""
     key: str
     title: str
     description: str
@@ -101,7 +102,8 @@ def raise_alert(session: Session, draft: AlertDraft, incident_window: int) -> tu
         _add_evidence(session, alert, draft.evidence, 0)
         _add_links(session, alert, draft.links, draft.last_event_time)
         session.flush()
-        update_risk(session, [draft.device_id])
+        if draft.device_id:
+            update_risk(session, [draft.device_id])
         metrics.alerts.labels(draft.detection_source, draft.severity).inc()
         return alert, True
     if alert.last_event_time is None or draft.last_event_time > alert.last_event_time:
@@ -140,12 +142,36 @@ def join_or_raise(session: Session, draft: AlertDraft, incident_window: int) -> 
     return alert
 
 
+def extend_alert(session: Session, alert: Alert, draft: AlertDraft, incident_window: int) -> None:
+    """Add what has become known of an alert: its device, user, entities, links and the span of its events.
+
+    Links that came only now may lead to another incident; then the alert moves there.
+    """
+    device = session.get(Device, draft.device_id) if draft.device_id else None
+    if device is not None and alert.machine_id is None:
+        alert.machine_id, alert.computer_dns_name = device.id, device.computer_dns_name
+        alert.rbac_group_name = device.group.name if device.group else None
+        alert.logged_on_users = _logged_on(device)
+    user = next((entity for entity in draft.evidence if entity.entity_type == "User"), None)
+    alert.related_user = alert.related_user or _related_user(user)
+    alert.first_event_time = min(alert.first_event_time or draft.first_event_time, draft.first_event_time)
+    alert.last_event_time = max(alert.last_event_time or draft.last_event_time, draft.last_event_time)
+    alert.last_update_time = now()
+    _add_evidence(session, alert, draft.evidence, _evidence_count(session, alert))
+    session.flush()
+    alert.incident_id = regroup(session, alert, draft.links, incident_window).id
+    _add_links(session, alert, draft.links, draft.last_event_time)
+    session.flush()
+    if alert.machine_id:
+        update_risk(session, [alert.machine_id])
+
+
 def alert_id(draft: AlertDraft, again: int = 0) -> str:
     """In the service's form, ``da<ticks>_<signed 32-bit number>``, and always the same for the same key.
 
     ``again`` counts the alerts of this key that were resolved before the draft's events happened.
     """
-    text = f"{draft.tenant_id}\n{draft.device_id}\n{draft.key}\n{again}"
+    text = f"{draft.tenant_id}\n{draft.device_id or ''}\n{draft.key}\n{again}"
     digest = hashlib.sha256(text.encode()).digest()
     # The ticks carry half of the digest, so that they do not depend on which event came first.
     base = int((datetime(2026, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds()) * 10_000_000
@@ -164,7 +190,7 @@ def _current(session: Session, draft: AlertDraft) -> tuple[str, Alert | None]:
 
 
 def _new_alert(session: Session, draft: AlertDraft, identifier: str) -> Alert:
-    device = session.get(Device, draft.device_id)
+    device = session.get(Device, draft.device_id) if draft.device_id else None
     user = next((entity for entity in draft.evidence if entity.entity_type == "User"), None)
     time = now()
     return Alert(

@@ -48,7 +48,7 @@ def draft(hit: Hit, verdict: Verdict) -> AlertDraft:
 
 def combined(drafts: Sequence[AlertDraft]) -> list[AlertDraft]:
     """Drafts with the same key made one, so that a burst of events is one write."""
-    by_key: dict[tuple[str, str, str], list[AlertDraft]] = {}
+    by_key: dict[tuple[str, str | None, str], list[AlertDraft]] = {}
     for item in drafts:
         by_key.setdefault((item.tenant_id, item.device_id, item.key), []).append(item)
     return [_merged(group) for group in by_key.values()]
