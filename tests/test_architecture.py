@@ -21,10 +21,11 @@ BELOW: dict[str, set[str]] = {
     "identity": SMALL | {"state", "telemetry"},
     "devices": SMALL | {"state", "telemetry", "identity"},
     "alerts": SMALL | {"state", "telemetry", "identity", "devices"},
-    "detection": SMALL | {"state", "telemetry", "identity", "devices", "alerts"},
+    "sources": SMALL | {"state", "telemetry", "identity", "devices"},
+    "detection": SMALL | {"state", "kql", "telemetry", "identity", "devices", "alerts", "sources"},
     "response": SMALL | {"state", "telemetry", "identity", "devices", "alerts"},
     "investigations": SMALL
-    | {"state", "telemetry", "identity", "devices", "alerts", "detection", "response"},
+    | {"state", "telemetry", "identity", "devices", "alerts", "sources", "detection", "response"},
     "exposure": SMALL | {"state", "telemetry", "identity", "devices"},
 }
 """What each part may import besides itself; parts not named here stand on top."""

@@ -19,7 +19,7 @@ def test_documented_tables_and_columns_are_declared() -> None:
     types = {column.name: column.kusto_type for column in TABLES["DeviceProcessEvents"].columns}
     assert (types["Timestamp"], types["ProcessId"], types["SHA1"]) == ("datetime", "long", "string")
     assert len(types) == 70
-    assert (len(TABLES), sum(len(table.columns) for table in TABLES.values())) == (66, 1658)
+    assert (len(TABLES), sum(len(table.columns) for table in TABLES.values())) == (67, 1670)
     assert {column.kusto_type for table in TABLES.values() for column in table.columns} == {
         "string", "guid", "dynamic", "bool", "int", "long", "real", "datetime",
     }  # fmt: skip

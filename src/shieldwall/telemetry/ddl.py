@@ -15,7 +15,7 @@ SERVER_COLUMNS = {
 """What the server puts on each row, before the documented columns. A documented TenantId is this one."""
 
 GROUP_COLUMN = {"GroupId": "UInt64"}
-"""And what it puts on rows that agents sent: with which others they were stored."""
+"""And what it puts on rows that were sent to it: with which others they were stored."""
 
 LOCAL = "_local"
 """What the name of a table's part on one node of a cluster ends with."""
@@ -108,6 +108,9 @@ def add_columns(table: Table, present: set[str], cluster: str = "") -> Iterator[
         if column.name not in present:
             for name in (f"{table.name}{LOCAL}", table.name) if cluster else (table.name,):
                 yield f"ALTER TABLE {DATABASE}.{name}{on_cluster} ADD COLUMN IF NOT EXISTS {_column(column)}"
+            if column.name in table.text:
+                local = f"{table.name}{LOCAL}" if cluster else table.name
+                yield f"ALTER TABLE {DATABASE}.{local}{on_cluster} ADD {_text_index(column.name)}"
 
 
 def search_indexes(table: Table) -> list[str]:
@@ -127,7 +130,7 @@ def _order(table: Table) -> str:
 
 
 def _columns(table: Table) -> Iterator[str]:
-    ours = SERVER_COLUMNS | (GROUP_COLUMN if table.from_agents else {})
+    ours = SERVER_COLUMNS | (GROUP_COLUMN if table.grouped else {})
     for name, kind in ours.items():
         yield f"`{name}` {kind} CODEC(ZSTD(1))"
     yield from (_column(column) for column in table.columns if column.name not in ours)
@@ -140,13 +143,15 @@ def _column(column: Column) -> str:
 
 
 def _indexes(table: Table) -> Iterator[str]:
-    if table.from_agents:
+    if table.grouped:
         yield "INDEX ix_group GroupId TYPE minmax GRANULARITY 1"
     for name in table.text:
-        yield (
-            # Over the expression itself, not by a preprocessor: where the index does not serve, the condition
-            # is then evaluated as it stands, and means the same.
-            f"INDEX {TEXT_INDEX}{name} lower(`{name}`) TYPE text(tokenizer = 'splitByNonAlpha')"
-        )
+        yield _text_index(name)
     for name in table.find:
         yield f"INDEX {FIND_INDEX}{name} `{name}` TYPE bloom_filter(0.01) GRANULARITY 4"
+
+
+def _text_index(name: str) -> str:
+    # Over the expression itself, not by a preprocessor: where the index does not serve, the condition is then
+    # evaluated as it stands, and means the same.
+    return f"INDEX {TEXT_INDEX}{name} lower(`{name}`) TYPE text(tokenizer = 'splitByNonAlpha')"

@@ -120,4 +120,4 @@ def undo(store: TelemetryStore, groups: Sequence[int]) -> None:
 
 
 def _stored_tables() -> list[str]:
-    return [*(name for name, table in TABLES.items() if table.from_agents), REJECTS]
+    return [*(name for name, table in TABLES.items() if table.grouped), REJECTS]

@@ -24,6 +24,9 @@ CLICKHOUSE_TYPES = {
 }
 """A Kusto string is never null; everything else may be."""
 
+SOURCE_EVENTS = "SourceEvents"
+"""The table of the records of other sensors, whole, whether or not another table takes them too."""
+
 FEW_VALUES = (
     "ActionType",
     "DeviceName",
@@ -40,6 +43,9 @@ FEW_VALUES = (
     "ProcessTokenElevation",
     "LocalIPType",
     "RemoteIPType",
+    "Source",
+    "Channel",
+    "Provider",
 )
 """Columns kept as dictionaries: smaller and faster wherever values repeat."""
 
@@ -78,6 +84,11 @@ class Table:
     def from_agents(self) -> bool:
         """Whether agents send rows of it; no other table takes theirs."""
         return self.is_event and self.name.startswith("Device")
+
+    @property
+    def grouped(self) -> bool:
+        """Whether its rows are stored in groups, each kept or undone as a whole."""
+        return self.from_agents or self.name == SOURCE_EVENTS
 
     def has(self, column: str) -> bool:
         return any(found.name == column for found in self.columns)
