@@ -1,0 +1,1 @@
+"""The formats of other products, one small module each."""
