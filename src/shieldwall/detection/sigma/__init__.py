@@ -1,0 +1,1 @@
+"""Sigma rules as rules of ours: read, converted to KQL, checked against the hunting tables."""
