@@ -103,6 +103,12 @@ def inner_plan(compiler: Compiler, relation: Relation) -> Plan:
     return Plan(columns, *_statements(compiler, final))
 
 
+def stored_plan(compiler: Compiler, relation: Relation) -> Plan:
+    """A plan whose rows have their values as ClickHouse stores them, for readers of its own formats."""
+    final, columns = _shown(relation, lambda kind, text: text)
+    return Plan(columns, *_statements(compiler, final))
+
+
 def _shown(relation: Relation, expression: Any) -> tuple[Select, list[tuple[str, str]]]:
     final = over(relation)
     final.columns = [column for column in final.columns if not is_hidden(column.name)]

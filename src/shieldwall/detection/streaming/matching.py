@@ -1,0 +1,152 @@
+"""All continuous rules of all tenants as one set, and what it finds in stored rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Protocol
+
+from clickhouse_connect.driver.client import Client
+
+from shieldwall import log
+from shieldwall.detection.rules.rule import Rule, RuleHit
+from shieldwall.detection.streaming.compiling import CompiledRule, compile_rule
+from shieldwall.detection.streaming.evaluation import Class, Evaluation, evaluate, with_settings
+from shieldwall.detection.streaming.scan import Found, TableScan, scans
+from shieldwall.kql.errors import KqlError
+from shieldwall.telemetry.store import TelemetryStore
+
+logger = log.get("detection")
+
+Key = tuple[str, str]
+"""Tenant and rule."""
+
+
+class Watched(Protocol):
+    """A continuous rule, and the tenants in which it is in force."""
+
+    @property
+    def rule(self) -> Rule: ...
+
+    def covers(self, tenant_id: str) -> bool: ...
+
+
+class Compiled(Protocol):
+    """Compiled rules by query; a query that is wrong or not continuous has its error."""
+
+    def get(self, query: str) -> CompiledRule | KqlError: ...
+
+
+@dataclass
+class Matches:
+    """Hits, the first of each rule and tenant; how many there were in all; and why rules failed."""
+
+    hits: list[RuleHit] = field(default_factory=list)
+    counts: dict[Key, int] = field(default_factory=dict)
+    failed: dict[Key, str] = field(default_factory=dict)
+
+    def add(self, other: Matches) -> None:
+        self.hits += other.hits
+        for key, count in other.counts.items():
+            self.counts[key] = self.counts.get(key, 0) + count
+        self.failed |= other.failed
+
+
+class WatchedRules:
+    """The rules as they are in force, compiled. Never changed: another takes its place.
+
+    A query that several rules have is evaluated once. ``before`` is the set that this one takes the place of.
+    """
+
+    def __init__(
+        self, watched: Iterable[Watched], compiled: Compiled, before: WatchedRules | None = None
+    ) -> None:
+        self._by_query: dict[str, list[Watched]] = {}
+        self.refused: dict[str, KqlError] = {}
+        """Rules that cannot be continuous, by id."""
+        rules: dict[str, CompiledRule] = {}
+        for item in watched:
+            query = item.rule.query
+            found = rules.get(query) or compiled.get(query)
+            if isinstance(found, KqlError):
+                self.refused[item.rule.id] = found
+                continue
+            rules[query] = found
+            self._by_query.setdefault(query, []).append(item)
+        self.scans: dict[str, TableScan] = scans(rules.values(), before.scans if before is not None else None)
+        self._covering = lru_cache(100_000)(self._find_covering)
+
+    def warm(self, client: Client) -> None:
+        """Let the database compile what it searches for, before events wait for it."""
+        for scan in self.scans.values():
+            client.query(with_settings(scan.statement("0")))
+
+    def find(self, store: TelemetryStore, table: str, where: str) -> Matches:
+        """What the rules find in the rows of ``table`` under ``where``, SQL of our own making over ``q``."""
+        scan = self.scans.get(table)
+        if scan is None:
+            return Matches()
+        with store.writer() as client:
+            candidates: dict[Class, list[int]] = {}
+            for tenant, keys, found in scanned_rows(client, scan, where):
+                covered = self._covered(scan, tenant, scan.candidates(found))
+                if covered:
+                    candidates.setdefault((tenant, covered), []).extend(keys)
+            if not candidates:
+                return Matches()
+            return self._matches(scan, evaluate(client, table, scan.rules, where, candidates))
+
+    def _covered(self, scan: TableScan, tenant: str, rules: Sequence[int]) -> tuple[int, ...]:
+        return tuple(rule for rule in rules if self._covering(tenant, scan.rules[rule].query))
+
+    def _find_covering(self, tenant: str, query: str) -> tuple[str, ...]:
+        """The ids of the rules with a query that are in force in a tenant."""
+        return tuple(item.rule.id for item in self._by_query[query] if item.covers(tenant))
+
+    def _matches(self, scan: TableScan, found: Evaluation) -> Matches:
+        matches = Matches()
+        for (tenant, number), rows in found.found.items():
+            for rule_id in self._covering(tenant, scan.rules[number].query):
+                matches.counts[(tenant, rule_id)] = rows.count
+                matches.hits += [RuleHit(rule_id, tenant, scan.table, row) for row in rows.rows]
+        for number, problem in found.failed.items():
+            for item in self._by_query[scan.rules[number].query]:
+                matches.failed[("", item.rule.id)] = problem
+        return matches
+
+
+def scanned_rows(client: Client, scan: TableScan, where: str) -> Iterable[tuple[str, Sequence[int], Found]]:
+    """Tenant, keys of rows, and what of the scan's texts these have."""
+    for tenant, keys, *found in client.query(with_settings(scan.statement(where))).result_rows:
+        yield tenant, keys, tuple(map(tuple, found))
+
+
+class Compiling:
+    """Compiles each query once."""
+
+    def __init__(self, known: Mapping[str, CompiledRule | KqlError] | None = None) -> None:
+        self.known: dict[str, CompiledRule | KqlError] = dict(known or {})
+
+    def get(self, query: str) -> CompiledRule | KqlError:
+        found = self.known.get(query)
+        if found is None:
+            try:
+                found = compile_rule(query)
+            except KqlError as error:
+                found = error
+            self.known[query] = found
+        return found
+
+
+def find_one_by_one(store: TelemetryStore, rules: Iterable[CompiledRule], where: str) -> dict[str, int]:
+    """How many rows each rule finds, by query, with one query a rule over all rows. Slow: to compare with."""
+    found: dict[str, int] = {}
+    with store.writer() as client:
+        for rule in rules:
+            source = f"(SELECT * FROM shieldwall.{rule.table} AS q WHERE {where})"
+            text = with_settings(f"SELECT count() FROM ({rule.over(source)})")
+            count = client.query(text).result_rows[0][0]
+            if count:
+                found[rule.query] = count
+    return found

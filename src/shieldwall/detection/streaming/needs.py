@@ -1,0 +1,113 @@
+"""What a row must hold for a condition to be true of it: texts in its columns, joined by and/or.
+
+A need may be weaker than its condition, never stronger: whoever finds it fulfilled asks the condition itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["text", "json", "number"]
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """A text that a column must hold, in lower case and printable ASCII.
+
+    In a ``text`` column it is looked for as it stands, in a ``json`` one in the JSON as ClickHouse writes it,
+    and a ``number`` is the whole value.
+    """
+
+    column: str
+    kind: Kind
+    literal: str
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    parts: tuple[Need, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    parts: tuple[Need, ...]
+
+
+Need = Anchor | All | AnyOf
+NOTHING = All(())
+"""What every row fulfils."""
+
+
+def all_of(parts: Iterable[Need]) -> Need:
+    kept: dict[Need, None] = {}
+    for part in parts:
+        for item in part.parts if isinstance(part, All) else (part,):
+            kept[item] = None
+    return next(iter(kept)) if len(kept) == 1 else All(tuple(kept))
+
+
+def any_of(parts: Iterable[Need]) -> Need:
+    kept: dict[Need, None] = {}
+    for part in parts:
+        if part == NOTHING:
+            return NOTHING
+        for item in part.parts if isinstance(part, AnyOf) else (part,):
+            kept[item] = None
+    return next(iter(kept)) if len(kept) == 1 else AnyOf(tuple(kept))
+
+
+def anchors(need: Need) -> Iterator[Anchor]:
+    if isinstance(need, Anchor):
+        yield need
+        return
+    for part in need.parts:
+        yield from anchors(part)
+
+
+def fulfilled(need: Need, found: Collection[Anchor]) -> bool:
+    if isinstance(need, Anchor):
+        return need in found
+    if isinstance(need, All):
+        return all(fulfilled(part, found) for part in need.parts)
+    return any(fulfilled(part, found) for part in need.parts)
+
+
+def trigger(need: Need) -> frozenset[Anchor] | None:
+    """Anchors of which one is there whenever the need is fulfilled, the rarest such; None if there are none."""
+    if isinstance(need, Anchor):
+        return frozenset((need,))
+    found = [trigger(part) for part in need.parts]
+    known = [item for item in found if item is not None]
+    if isinstance(need, All):
+        return min(known, key=_commonness, default=None)
+    return frozenset().union(*known) if len(known) == len(found) else None
+
+
+def _commonness(found: frozenset[Anchor]) -> float:
+    """Longer texts are rarer, and numbers and kinds of events common."""
+    return sum(1.0 if _is_common(item) else 1.0 / len(item.literal) ** 3 for item in found)
+
+
+def _is_common(item: Anchor) -> bool:
+    return item.kind == "number" or item.column in COMMON_COLUMNS
+
+
+COMMON_COLUMNS = frozenset(("ActionType", "Channel", "Provider", "Source", "DeviceName", "MachineGroup"))
+"""Columns of few values, each in many rows."""
+
+
+def to_data(need: Need) -> object:
+    """As JSON can hold it."""
+    if isinstance(need, Anchor):
+        return [need.column, need.kind, need.literal]
+    return {"all" if isinstance(need, All) else "any": [to_data(part) for part in need.parts]}
+
+
+def from_data(data: object) -> Need:
+    if isinstance(data, list):
+        return Anchor(*data)
+    assert isinstance(data, dict)
+    ((name, parts),) = data.items()
+    return (All if name == "all" else AnyOf)(tuple(from_data(part) for part in parts))
