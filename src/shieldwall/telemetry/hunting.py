@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 from uuid import uuid4
@@ -32,6 +32,9 @@ from shieldwall.telemetry.schema import ALIASES, TABLES
 from shieldwall.telemetry.store import TelemetryStore
 
 logger = log.get("hunting")
+
+LONGEST_GROUP = timedelta(hours=1)
+"""More than a group takes from its number to its last row."""
 
 Window = tuple[datetime | None, datetime | None]
 ExternalData = Callable[[Sequence[str], Sequence[tuple[str, str]], dict[str, Any]], list[list[Any]]]
@@ -151,15 +154,18 @@ class Hunting:
         limits: Limits,
         window: Window = (None, None),
         cancellation: Cancellation | None = None,
+        *,
+        ingested: Window = (None, None),
     ) -> Iterator[Hunt]:
-        """A query over one tenant's rows, and of ``window`` only if it is given.
+        """A query over one tenant's rows: of ``window`` only if it is given, and of those that were stored
+        after the first moment of ``ingested`` and until the second.
 
         ApiError 400 when the query is wrong or uses more than ``limits``; nothing of it runs on afterwards.
         """
         cancellation = cancellation or Cancellation()
         with self._store.hunter() as client, answered():
             engine = _TenantEngine(self._store, client, tenant_id, limits, cancellation)
-            compiler = Compiler(_within(self._schema, window), engine)
+            compiler = Compiler(_within(_stored(self._schema, ingested), window), engine)
             plan = compiler.compile(text)
             hunt = Hunt(plan.columns, plan.chart, iter(()))
             hunt.rows = _bounded(hunt, plan.run(engine), limits)
@@ -249,6 +255,25 @@ def _within(schema: Schema, window: Window) -> Schema:
         name: replace(table, source=f"(SELECT * FROM {table.source} WHERE {where})")
         if TABLES[name].is_event
         else table
+        for name, table in schema.tables.items()
+    }
+    return replace(schema, tables=tables)
+
+
+def _stored(schema: Schema, ingested: Window) -> Schema:
+    """The schema with only the rows that came in within a window."""
+    start, end = ingested
+    if start is None or end is None:
+        return schema
+    where = f"IngestionTime > {_moment(start)} AND IngestionTime <= {_moment(end)}"
+    # Numbers of groups follow the clock and are indexed. What the server stores by itself has the number 0.
+    first = max(0, int((start - LONGEST_GROUP).timestamp() * 1_000_000))
+    grouped = f"{where} AND (GroupId >= {first} OR GroupId = 0)"
+    tables = {
+        name: replace(
+            table,
+            source=f"(SELECT * FROM {table.source} WHERE {grouped if TABLES[name].grouped else where})",
+        )
         for name, table in schema.tables.items()
     }
     return replace(schema, tables=tables)

@@ -57,7 +57,7 @@ class _Gathered:
     draft: AlertDraft
     details: dict[str, str] | None
     evidence: dict[EvidenceDraft, None] = field(default_factory=dict)
-    links: set[str] = field(default_factory=set)
+    links: set[Any] = field(default_factory=set)
     targets: dict[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     """Kind and target of what is to be done, with what more belongs to it."""
 
@@ -76,9 +76,18 @@ def raise_rule_alerts(
 
 
 def raise_hits(
-    session: Session, hits: Iterable[RuleHit], rules: RuleSet, incident_window: int, window_end: datetime
+    session: Session,
+    hits: Iterable[RuleHit],
+    rules: RuleSet,
+    incident_window: int,
+    window_end: datetime,
+    *,
+    limited: bool = False,
 ) -> dict[Key, Outcome]:
-    """The same without a record. ``window_end`` is the time of rows that have none of their own."""
+    """The same without a record. ``window_end`` is the time of rows that have none of their own.
+
+    ``limited``: the query read rows of the rule's device groups only, so one that is of no device may pass.
+    """
     outcomes: dict[Key, Outcome] = {}
     gathered: dict[Key, dict[str, _Gathered]] = {}
     suppressed: dict[int, int] = {}
@@ -93,8 +102,9 @@ def raise_hits(
             continue
         row = EventRow(hit.row)
         device_id = devices.of_row(active, row)
-        group = devices.group(hit.tenant_id, device_id, row)
-        if active.tuning.device_groups is not None and group not in active.tuning.device_groups:
+        group = devices.group(active, device_id, row)
+        within = active.tuning.device_groups
+        if within is not None and group not in within and not (limited and device_id is None):
             continue
         outcome = outcomes.setdefault(key, Outcome())
         outcome.rows += 1
@@ -268,17 +278,18 @@ class _Devices:
             return self._by_name(active.tenant_id, value)
         return None
 
-    def group(self, tenant_id: str, device_id: str | None, row: EventRow) -> str:
-        """The name of a row's device group, empty for none."""
+    def group(self, active: ActiveRule, device_id: str | None, row: EventRow) -> str:
+        """The name of the group of a row's device, empty for none."""
         told = row.get("MachineGroup")
-        if isinstance(told, str):
+        # The row tells it of the device where it happened, which need not be the one that the rule means.
+        if isinstance(told, str) and active.rule.entities.get("Device", "DeviceId") == "DeviceId":
             return told
         if device_id is None:
             return ""
-        key = (tenant_id, device_id)
+        key = (active.tenant_id, device_id)
         if key not in self._groups:
             device = self._session.get(Device, device_id)
-            mine = device is not None and device.tenant_id == tenant_id
+            mine = device is not None and device.tenant_id == active.tenant_id
             self._groups[key] = device.group.name if device and mine and device.group else ""
         return self._groups[key]
 

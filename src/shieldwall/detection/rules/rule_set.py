@@ -172,6 +172,26 @@ def load(session: Session) -> RuleSet:
     return RuleSet(revision(session), builtin_rules(), own, tunings, listed)
 
 
+def load_one(session: Session, tenant_id: str, rule_id: str) -> ActiveRule | None:
+    """A rule as it is in force in a tenant; ``session`` is a system session."""
+    row = session.get(StoredRule, (tenant_id, rule_id))
+    tuning = session.get(RuleTuning, (tenant_id, rule_id))
+    mine = (RuleSuppression.tenant_id == tenant_id, RuleSuppression.rule_id == rule_id)
+    listed = session.scalars(select(RuleSuppression).where(*mine).order_by(RuleSuppression.id))
+    key = (tenant_id, rule_id)
+    own = {tenant_id: {rule_id: to_rule(row)}} if row else {}
+    tunings = {key: to_tuning(tuning)} if tuning else {}
+    found = RuleSet(0, builtin_rules(), own, tunings, {key: tuple(map(to_suppression, listed))})
+    return found.find(tenant_id, rule_id)
+
+
+def only(active: ActiveRule) -> RuleSet:
+    """A set with one rule in force."""
+    key = (active.tenant_id, active.rule.id)
+    own = {active.tenant_id: {active.rule.id: active.rule}}
+    return RuleSet(0, {}, own, {key: active.tuning}, {key: active.suppressions})
+
+
 def to_rule(row: StoredRule) -> Rule:
     return Rule(
         id=row.id,

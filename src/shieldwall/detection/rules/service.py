@@ -28,6 +28,7 @@ from shieldwall.detection.rules.models import (
     StoredRule,
 )
 from shieldwall.detection.rules.rule import CONTINUOUS, Rule
+from shieldwall.detection.rules.schedule import begin_anew
 from shieldwall.devices.models import DeviceGroup
 from shieldwall.errors import ApiError, bad_request, not_found
 from shieldwall.identity import audit
@@ -380,6 +381,8 @@ def _decide(session: Session, actor: Principal, rule: Rule, decision: Decision) 
     if row is None:
         row = RuleTuning(tenant_id=actor.tenant_id, rule_id=rule.id, enabled=True, actions=[])
     if decision.enabled is not ...:
+        if decision.enabled and not row.enabled:
+            begin_anew(session, actor.tenant_id, rule)
         row.enabled = bool(decision.enabled)
     if decision.severity is not ...:
         if decision.severity is not None and decision.severity not in SEVERITIES:
