@@ -8,6 +8,7 @@ import hmac
 import json
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -89,6 +90,8 @@ def refused(tokens: TokenService, bearer: str | None) -> str:
         tokens.verify(bearer)
     assert (first.value.status, first.value.code) == (401, "Unauthorized")
     assert first.value.message == second.value.message
+    with suppress(ApiError):
+        assert tokens.recall(bearer) is None
     return first.value.message
 
 
@@ -101,6 +104,18 @@ def test_an_issued_token_speaks_for_its_application(
         assert principal.application_id == application.id
         assert principal.name == "playbook"
         assert principal.roles == frozenset(ROLES)
+        assert tokens.recall(bearer) == principal
+
+
+def test_nothing_is_recalled_that_was_not_verified_or_is_older_than_changes_may_be(
+    tokens: TokenService, token: str
+) -> None:
+    assert tokens.recall(token) is None
+    principal = tokens.verify(token)
+    assert tokens.recall(token) == principal
+    pass_time(tokens)
+    assert tokens.recall(token) is None
+    assert tokens.verify(token) == principal == tokens.recall(token)
 
 
 def test_every_accepted_audience_is_accepted(tokens: TokenService, application: Application) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import time
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -15,8 +16,9 @@ from sqlalchemy.orm import Session
 from shieldwall import metrics
 from shieldwall.errors import ApiError
 from shieldwall.state.engine import Database
+from shieldwall.telemetry import ingest
 from shieldwall.telemetry.deadletters import list_rejects
-from shieldwall.telemetry.ingest import BatchResult, Ingester, StoredGroup
+from shieldwall.telemetry.ingest import SMALL_APART, BatchResult, Ingester, StoredGroup
 from shieldwall.telemetry.store import TelemetryStore
 from shieldwall.times import now, to_text
 
@@ -216,6 +218,55 @@ def test_under_pressure_batches_are_sent_back(feed: Feed, telemetry: TelemetrySt
     assert refusal(results[-1]) == (429, "TooManyRequests")
     assert "Retry-After" in results[-1].headers
     assert any(isinstance(result, BatchResult) for result in results)
+
+
+def test_the_first_batch_is_stored_at_once_and_small_ones_after_it_together(
+    telemetry: TelemetryStore, database: Database
+) -> None:
+    stored: list[tuple[float, int]] = []
+
+    class Watching:
+        def observe(self, group: StoredGroup, session: Session) -> None:
+            stored.append((time.monotonic(), sum(group.rows.values())))
+
+    feed = Feed(telemetry, database, [Watching()])
+
+    async def work() -> tuple[float, list[BatchResult]]:
+        ingester = Ingester(telemetry, database, feed.observers)
+        await ingester.start()
+        began = time.monotonic()
+        sent = []
+        for number in range(6):
+            batch = feed.batch(1, event(), device_id=f"{number:040x}")
+            sent.append(asyncio.create_task(ingester.submit(batch)))
+            await asyncio.sleep(0.05)
+        results = await asyncio.gather(*sent)
+        await ingester.stop()
+        return began, results
+
+    began, results = asyncio.run(work())
+    assert results == [BatchResult(1, False, ())] * 6
+    assert [rows for _, rows in stored] == [1, 5]
+    assert stored[1][0] - began > SMALL_APART
+
+
+def test_what_waits_is_stored_when_the_ingester_stops(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest, "SMALL_APART", 60)
+
+    async def work() -> tuple[float, list[BatchResult]]:
+        ingester = Ingester(feed.store, feed.database)
+        await ingester.start()
+        await ingester.submit(feed.batch(1, event()))
+        waiting = asyncio.create_task(ingester.submit(feed.batch(2, event())))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        began = time.monotonic()
+        await ingester.stop()
+        return time.monotonic() - began, [await waiting]
+
+    seconds, results = asyncio.run(work())
+    assert results == [BatchResult(1, False, ())]
+    assert seconds < 30
 
 
 def test_text_is_found_before_and_after_merges_made_its_index(feed: Feed) -> None:

@@ -39,9 +39,10 @@ class Requires:
     async def __call__(self, request: Request) -> Principal:
         # A coroutine: what it says of the devices must hold for the rest of the request, and what runs in a
         # thread says it to nobody else.
-        principal = await run_in_threadpool(
-            services_of(request).tokens.verify, request.headers.get("authorization")
-        )
+        tokens, bearer = services_of(request).tokens, request.headers.get("authorization")
+        principal = tokens.recall(bearer)
+        if principal is None:
+            principal = await run_in_threadpool(tokens.verify, bearer)
         request.state.principal = principal
         check(principal, self.permissions, self.delegated)
         limit(request, principal)

@@ -136,27 +136,35 @@ class TokenService:
         one of their roles all have it.
         """
         token = _bare(bearer)
-        mark = hashlib.sha256(token.encode()).digest()
+        mark = _mark(token)
         with self._lock:
             known = self._verified.get(mark)
         if known is None:
             known = self._check(token)
             with self._lock:
                 self._verified[mark] = known
-        if known.expires + LEEWAY <= time.time():
-            raise unauthorized("The access token has expired.")
-        principal = known.principal
-        found = self._cached(self._standings, principal.tenant_id, principal.application_id, self._standing)
-        if found is None:
-            raise unauthorized("The application of the access token is disabled or does not exist.")
-        if not principal.user_id:
-            return replace(principal, name=found.name, roles=principal.roles & set(found.roles))
-        person = self._cached(self._people, principal.tenant_id, principal.user_id, self._person)
-        if person is None or not person.enabled or person.generation != known.generation:
-            raise unauthorized("The user of the access token is disabled, or must sign in again.")
-        usable = known.scopes & set(found.delegated)
-        held = {name: reach for name, reach in person.rights.items() if name in usable}
-        return replace(principal, name=person.upn, rights=held)
+        about = known.principal
+        found = self._cached(self._standings, about.tenant_id, about.application_id, self._standing)
+        person = None
+        if about.user_id:
+            person = self._cached(self._people, about.tenant_id, about.user_id, self._person)
+        return _principal(known, found, person)
+
+    def recall(self, bearer: str | None) -> Principal | None:
+        """What `verify` answers from what is remembered; None where something must be read or computed first.
+
+        For the event loop, which must not wait: crossing to a thread and back takes longer than this.
+        """
+        with self._lock:
+            known = self._verified.get(_mark(_bare(bearer)))
+            if known is None:
+                return None
+            about = known.principal
+            application, user = (about.tenant_id, about.application_id), (about.tenant_id, about.user_id)
+            if application not in self._standings or (about.user_id and user not in self._people):
+                return None
+            found, person = self._standings.get(application), self._people.get(user)
+        return _principal(known, found, person)
 
     def _signed(self, about: dict[str, Any], audience: str, base: str, version: int) -> AccessToken:
         issued = int(time.time())
@@ -227,6 +235,26 @@ class TokenService:
             if user is None:
                 return None
             return _Person(user.upn, user.enabled, user.generation, dict(rights(session, user_id)))
+
+
+def _principal(known: _Verified, found: Standing | None, person: _Person | None) -> Principal:
+    """Who calls, by the token, the application's standing and the person's, if it is a person's token."""
+    if known.expires + LEEWAY <= time.time():
+        raise unauthorized("The access token has expired.")
+    principal = known.principal
+    if found is None:
+        raise unauthorized("The application of the access token is disabled or does not exist.")
+    if not principal.user_id:
+        return replace(principal, name=found.name, roles=principal.roles & set(found.roles))
+    if person is None or not person.enabled or person.generation != known.generation:
+        raise unauthorized("The user of the access token is disabled, or must sign in again.")
+    usable = known.scopes & set(found.delegated)
+    held = {name: reach for name, reach in person.rights.items() if name in usable}
+    return replace(principal, name=person.upn, rights=held)
+
+
+def _mark(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
 
 
 def _bare(bearer: str | None) -> str:

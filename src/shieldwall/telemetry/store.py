@@ -28,6 +28,9 @@ READERS = 4
 WRITERS = 2
 HUNTERS = 3
 """Hunts that run at once; apart from the server's own reading, which must not wait for them."""
+NICE = 10
+"""How far the engine's threads stand back behind requests' own while they store or hunt; in the embedded
+engine this takes CAP_SYS_NICE, without which they do not."""
 QUERY_SECONDS = 200
 RESULT_ROWS = 100_000
 CHECKED_QUERIES = 512
@@ -59,8 +62,8 @@ class TelemetryStore:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._readers = _Pool(lambda: _client(settings), READERS)
-        self._writers = _Pool(lambda: _client(settings), WRITERS)
-        self._hunters = _Pool(lambda: _client(settings), HUNTERS)
+        self._writers = _Pool(lambda: _client(settings, NICE), WRITERS)
+        self._hunters = _Pool(lambda: _client(settings, NICE), HUNTERS)
         self._check = lru_cache(CHECKED_QUERIES)(self._check_text)
         self._filters = lru_cache(CHECKED_QUERIES)(self._filters_text)
 
@@ -207,15 +210,16 @@ class TelemetryStore:
             found = client.query(sql, parameters=dict(parameters or {}), settings=settings)
             return list(found.named_results())
 
-    def _days_kept(self, client: Client) -> dict[str, int]:
-        """For how many days each present table keeps its rows."""
+    def _engines(self, client: Client) -> dict[str, str]:
+        """How ClickHouse describes the engine of each present table."""
         found = client.query(
-            "SELECT name, toUInt32OrZero(extract(engine_full, 'toIntervalDay\\((\\d+)\\)')) "
-            "FROM system.tables WHERE database = {database:String}",
+            "SELECT name, engine_full FROM system.tables WHERE database = {database:String}",
             parameters={"database": ddl.DATABASE},
         )
         suffix = ddl.LOCAL if self.settings.clickhouse_cluster else ""
-        return {name.removesuffix(suffix): days for name, days in found.result_rows if name.endswith(suffix)}
+        return {
+            name.removesuffix(suffix): engine for name, engine in found.result_rows if name.endswith(suffix)
+        }
 
     def _prepare(self) -> None:
         cluster = self.settings.clickhouse_cluster
@@ -229,14 +233,14 @@ class TelemetryStore:
             )
             for table, column in listed.result_rows:
                 present.setdefault(table, set()).add(column)
-            kept = self._days_kept(client)
+            engines = self._engines(client)
             for table in TABLES.values():
                 days = self.settings.table_days.get(table.name, self.settings.retention_days)
                 if table.name not in present:
                     statements = [*ddl.create_table(table, days, cluster)]
                 else:
                     statements = [*ddl.add_columns(table, present[table.name], cluster)]
-                    if kept[table.name] != days:
+                    if not ddl.keeps_for(table, days, engines[table.name]):
                         statements.append(ddl.keep_for(table, days, cluster))
                 for statement in statements:
                     client.command(statement)
@@ -271,7 +275,7 @@ class _Pool:
             self._free.clear()
 
 
-def _client(settings: Settings) -> Client:
+def _client(settings: Settings, nice: int = 0) -> Client:
     common = {
         "max_threads": settings.telemetry_threads,
         "max_memory_usage": settings.telemetry_memory // 2,
@@ -282,6 +286,7 @@ def _client(settings: Settings) -> Client:
         "distributed_foreground_insert": 1,
         # Whatever zone the machine is in.
         "session_timezone": "UTC",
+        "os_threads_nice_value_query": nice,
     }
     if settings.clickhouse_url:
         url = urlsplit(settings.clickhouse_url)
