@@ -9,8 +9,9 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from shieldwall.detection.sigma.conversion import File, Refused
 from shieldwall.detection.sigma.documents import MOST_BYTES
+from shieldwall.detection.sigma.parsing import File
+from shieldwall.detection.sigma.refusals import Refused
 
 SUFFIXES = (".yml", ".yaml")
 MOST_FILES = 50_000

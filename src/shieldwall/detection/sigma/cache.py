@@ -15,7 +15,8 @@ from typing import Any
 import orjson
 
 from shieldwall.detection.rules.rule import Rule
-from shieldwall.detection.sigma.conversion import Converted, Refused
+from shieldwall.detection.sigma.conversion import Converted
+from shieldwall.detection.sigma.refusals import Refused
 from shieldwall.sources import mapping
 from shieldwall.telemetry import schema
 

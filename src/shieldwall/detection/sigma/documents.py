@@ -106,7 +106,7 @@ def _documents(text: str) -> Iterator[Document]:
 
 def _constructed(loader: Any, node: yaml.MappingNode) -> dict[str, Any]:
     try:
-        return {str(key): value for key, value in loader.construct_document(node).items()}
+        return dict(loader.construct_document(node))
     except ValueError as error:
         line = _line(node)
         for key, value in node.value:
@@ -154,6 +154,8 @@ class _Bounds:
                 raise UnreadableError("a key must be plain text", _line(key))
             if key.tag.endswith(":merge"):
                 raise UnreadableError("merge keys (<<) are not supported", _line(key))
+            # Whatever it looks like: a name such as `no` or `1`.
+            key.tag = "tag:yaml.org,2002:str"
             if key.value in seen:
                 raise UnreadableError(f"the key {key.value[:100]!r} is there twice", _line(key))
             seen.add(key.value)

@@ -10,8 +10,9 @@ import orjson
 
 from shieldwall.detection.sigma.archives import UnreadablePathError, read
 from shieldwall.detection.sigma.cache import Cache, digest
-from shieldwall.detection.sigma.conversion import Converted, Converter, File, merged
+from shieldwall.detection.sigma.conversion import Converted, Converter, merged
 from shieldwall.detection.sigma.documents import UnreadableError, documents
+from shieldwall.detection.sigma.parsing import File
 from shieldwall.detection.sigma.pipeline import Placeholders
 
 _LINKS = re.compile(rb"""^(?:["']?(?:correlation|filter)["']?\s*:|\s*\{)""", re.MULTILINE)
