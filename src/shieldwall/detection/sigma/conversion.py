@@ -58,7 +58,8 @@ class Converter:
         parsed = self._resolved(parsed, problems)
         rules = []
         for item in parsed:
-            if item.rule._output:
+            # One that refers to itself is asked for nowhere else.
+            if item.rule._output or _in_circle(item.rule):
                 try:
                     rules.append(self._rule(item))
                 except FAILURES as error:
@@ -145,10 +146,8 @@ def merged(parts: Iterable[tuple[str, Converted]]) -> Converted:
 
 def _lost(item: Parsed, made: Collection[str]) -> Refused | None:
     """A rule that is part of correlations only, of which none could be made."""
-    if item.rule._output:
-        return None
     users = _users(item.rule)
-    if any(rule_id(user) in made for user in users):
+    if item.rule._output or _in_circle(item.rule) or any(rule_id(user) in made for user in users):
         return None
     reason = f"it is part of the correlation {users[0].title!r}, which was refused"
     return Refused(item.path, item.rule.title, reason, "", 0, "part of a correlation", rule_id(item.rule))
@@ -164,3 +163,7 @@ def _users(rule: SigmaRuleBase) -> list[SigmaRuleBase]:
             found[id(user)] = user
             waiting += user._backreferences
     return list(found.values())
+
+
+def _in_circle(rule: SigmaRuleBase) -> bool:
+    return any(user is rule for user in _users(rule))

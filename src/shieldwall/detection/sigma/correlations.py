@@ -95,7 +95,7 @@ def correlated(rule: SigmaCorrelationRule, backend: KqlBackend) -> Correlated:
         # Without groups there is a row even where nothing was found.
         result += "\n| where isnotnull(Timestamp)"
     period = 5 if minutes < HOUR else HOUR if minutes < DAY else DAY
-    return Correlated("\n".join([*writer.streams, result]), groups, period, max(minutes + period, 4 * period))
+    return Correlated("\n".join([*writer.streams, result]), groups, period, minutes + period)
 
 
 @dataclass
@@ -110,7 +110,7 @@ class _Writer:
 
     def windows(self, rule: SigmaCorrelationRule) -> str:
         """A table of the windows that fulfil a correlation: when each ends and begins, and its group."""
-        if rule in self._inside or len(self._inside) >= MOST_NESTED:
+        if any(rule is other for other in self._inside) or len(self._inside) >= MOST_NESTED:
             raise CorrelationError(
                 f"correlations refer to each other in a circle, or more than {MOST_NESTED} deep",
                 "correlation.rules",
