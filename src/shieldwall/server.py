@@ -51,6 +51,7 @@ def chores(services: Services) -> list[Chore]:
         Chore("action deadlines", 5, services.actions.expire),
         Chore("device health", 60, lambda: update_health(services.database)),
         Chore("package retention", 3600, services.packages.prune),
+        Chore("investigation triggers", 1, services.investigation_triggers.take_up),
         Chore("investigation starts", 1, services.investigation_work.begin_queued),
         Chore("investigation states", 2, services.investigations.follow),
         Chore("library contents", 3600, services.library.prune),

@@ -11,6 +11,7 @@ from shieldwall.exposure.links import ExportLinks
 from shieldwall.exposure.scans import ScanSecrets
 from shieldwall.identity.tokens import TokenService
 from shieldwall.investigations.service import Investigations
+from shieldwall.investigations.triggers import Triggers
 from shieldwall.investigations.work import InvestigationWork
 from shieldwall.response.actions import ActionService
 from shieldwall.response.library import Library
@@ -43,6 +44,7 @@ class Services:
     scan_secrets: ScanSecrets
     library: Library
     investigations: Investigations
+    investigation_triggers: Triggers
     investigation_work: InvestigationWork
     signer: CommandSigner
     ingester: Ingester
@@ -76,6 +78,7 @@ class Services:
             scan_secrets=ScanSecrets(settings),
             library=Library(database, settings),
             investigations=investigations,
+            investigation_triggers=Triggers(database, settings),
             investigation_work=InvestigationWork(investigations, settings),
             signer=CommandSigner(settings),
             ingester=Ingester(telemetry, database, observers=[matcher]),

@@ -39,7 +39,7 @@ def recent(api: Api) -> None:
 
 def analyse(api: Api, number: str) -> None:
     """What the workflow does."""
-    api.services.investigations.judge(TENANT, int(number))
+    api.services.investigations.judge(TENANT, int(number), 1)
     api.services.investigations.remediate(TENANT, int(number))
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import select, update
 
 from shieldwall.devices.models import Device
 from shieldwall.identity.models import AuditEntry
+from shieldwall.investigations.levels import set_level
 from shieldwall.times import now, to_text
 from tests.api.conftest import DEVICE, SECOND, URL, Api
 from tests.api.test_machines import act, finish
@@ -173,6 +174,11 @@ def test_groups_count_their_devices_and_those_of_none_come_last(api: Api) -> Non
     assert (servers["deviceGroupName"], servers["deviceCount"], servers["priority"]) == ("Servers", 1, 1)
     assert (rest["id"], rest["isUnassignedDeviceGroup"], rest["deviceCount"]) == (0, True, 1)
     assert [item["deviceCount"] for item in api.get("/api/deviceGroups", tenant=OTHER_TENANT)["value"]] == [1]
+    assert (servers["automationLevel"], rest["automationLevel"]) == ("full", "full")
+    set_level(api.services.database, TENANT, "Servers", "none", "ann")
+    set_level(api.services.database, TENANT, None, "all_folders", "ann")
+    servers, rest = api.get("/api/deviceGroups")["value"]
+    assert (servers["automationLevel"], rest["automationLevel"]) == ("none", "all_folders")
 
 
 @pytest.mark.parametrize(

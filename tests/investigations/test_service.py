@@ -96,7 +96,7 @@ def test_what_ran_around_an_alert_is_judged_by_telemetry(
         )
         raise_alert(session, draft, 3600)
     number = service.start(ANALYST, device_id, "look").id
-    service.judge(TENANT, number)
+    service.judge(TENANT, number, 1)
     service.remediate(TENANT, number)
     found = row(database, number)
     verdicts = {item["path"]: item["verdict"] for item in found.findings}

@@ -35,7 +35,7 @@ settings = Settings(data=Path(folder), database_url=url)
 database = Database(settings.state_url)
 
 class Traced(Investigations):
-    def judge(self, tenant_id, number):
+    def judge(self, tenant_id, number, turn):
         Path(folder, "judged").open("a").write("judge\\n")
 
     def remediate(self, tenant_id, number):
@@ -43,9 +43,9 @@ class Traced(Investigations):
             os._exit(9)
         Path(folder, "judged").open("a").write("remediate\\n")
         with self._database.session(tenant_id) as session:
-            from shieldwall.investigations import service
-            row = service._existing(session, number, lock=True)
-            service._move(session, row, "Benign")
+            from shieldwall.investigations import standing
+            row = standing.existing(session, number, lock=True)
+            standing.move(session, row, "Benign")
 
 work = InvestigationWork(Traced(database, None, None, settings), settings)
 work.start()

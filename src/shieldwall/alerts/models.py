@@ -6,7 +6,18 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ColumnElement, ForeignKey, Index, Integer, String, Text, select
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    select,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from shieldwall.devices.models import device_ids
@@ -94,6 +105,15 @@ class Alert(TenantOwned, DeviceScoped, Base):
         Index(None, "tenant_id", "alert_creation_time"),
         Index(None, "tenant_id", "last_update_time"),
         Index(None, "tenant_id", "machine_id"),
+        Index(None, "tenant_id", "investigation_id"),
+        # Alerts that nobody has looked at for an investigation are few, whatever the number of alerts.
+        Index(
+            "ix_alerts_waiting",
+            "tenant_id",
+            "machine_id",
+            sqlite_where=text("investigation_state IS NULL"),
+            postgresql_where=text("investigation_state IS NULL"),
+        ),
     )
 
     @classmethod

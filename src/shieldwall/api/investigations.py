@@ -10,11 +10,13 @@ from starlette.responses import Response
 
 from shieldwall.api import answers, sets, shapes
 from shieldwall.api.access import requires, services_of
+from shieldwall.api.answers import Entity
 from shieldwall.api.bodies import Body
 from shieldwall.api.machine_actions import PERMISSIONS, PLAIN, device_id_of
 from shieldwall.api.odata.options import read_options
 from shieldwall.api.odata.query import fetch
 from shieldwall.api.routing import router as new_router
+from shieldwall.devices.models import Device
 from shieldwall.errors import not_found
 from shieldwall.identity.principal import Principal
 from shieldwall.investigations.models import Investigation
@@ -72,15 +74,15 @@ def initiate(
 @router.get("/api/investigations/{identifier}/evidence", summary="What an investigation judged")
 def findings(identifier: str, request: Request, principal: Reader) -> Response:
     """Each file with its verdict and the reasons. Not of Microsoft's contract."""
-    return answers.collection(
-        request, "InvestigationEvidence", _find(request, principal, identifier).findings
-    )
+    items = _visible(request, principal, _find(request, principal, identifier).findings)
+    return answers.collection(request, "InvestigationEvidence", items)
 
 
 @router.get("/api/investigations/{identifier}/actions", summary="Remediation of an investigation")
 def actions(identifier: str, request: Request, principal: Reader) -> Response:
     """What is done, was done or waits for approval. Not of Microsoft's contract."""
-    return answers.collection(request, "InvestigationActions", _find(request, principal, identifier).actions)
+    items = _visible(request, principal, _find(request, principal, identifier).actions)
+    return answers.collection(request, "InvestigationActions", items)
 
 
 @router.post("/api/investigations/{identifier}/actions/{number}/approve", summary="Approve remediation")
@@ -100,6 +102,14 @@ def _decide(request: Request, principal: Principal, identifier: str, number: str
         raise not_found("Remediation action", number[:20])
     decided = services_of(request).investigations.decide(principal, row.id, int(number), yes)
     return answers.entity(request, "Investigations", shapes.investigation(decided))
+
+
+def _visible(request: Request, principal: Principal, items: list[Entity]) -> list[Entity]:
+    """Those of devices that the caller reaches: an investigation may be of more."""
+    names = {item["machineId"] for item in items}
+    with services_of(request).database.read(principal.tenant_id) as session:
+        reached = set(session.scalars(select(Device.id).where(Device.id.in_(names))))
+    return [item for item in items if item["machineId"] in reached]
 
 
 def _find(request: Request, principal: Principal, identifier: str) -> Investigation:

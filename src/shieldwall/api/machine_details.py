@@ -18,6 +18,7 @@ from shieldwall.api.routing import router as new_router
 from shieldwall.devices.models import Device, DeviceGroup
 from shieldwall.identity import audit
 from shieldwall.identity.principal import Principal
+from shieldwall.investigations.levels import tenant_level
 from shieldwall.response.kinds import (
     COLLECT_PACKAGE,
     ISOLATE,
@@ -147,11 +148,14 @@ def groups(request: Request, principal: Reader) -> Response:
                 )
             ).all()
         )
-        rows = [(row.id, row.name) for row in session.scalars(select(DeviceGroup).order_by(DeviceGroup.id))]
-    level = services.settings.automation_level
+        level = tenant_level(session, principal.tenant_id, services.settings.automation_level)
+        rows = [
+            (row.id, row.name, row.automation_level or level)
+            for row in session.scalars(select(DeviceGroup).order_by(DeviceGroup.id))
+        ]
     items = [
-        _group(number, name, place, sizes.get(number, 0), level)
-        for place, (number, name) in enumerate([*rows, (0, UNGROUPED)], 1)
+        _group(number, name, place, sizes.get(number, 0), own)
+        for place, (number, name, own) in enumerate([*rows, (0, UNGROUPED, level)], 1)
         if reach is None or number in reach.groups
     ]
     return answers.collection(request, "DeviceGroups", items)

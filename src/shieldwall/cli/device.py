@@ -11,6 +11,7 @@ from rich.table import Table
 from sqlalchemy import select
 
 from shieldwall.cli import quickstart
+from shieldwall.cli.device_group import group_commands
 from shieldwall.devices import enrolment
 from shieldwall.devices.models import Device
 from shieldwall.errors import ApiError
@@ -21,6 +22,7 @@ from shieldwall.state.engine import Database
 device_commands = typer.Typer(help="Enrol, list and revoke devices.", no_args_is_help=True)
 token_commands = typer.Typer(help="Enrolment tokens.", no_args_is_help=True)
 device_commands.add_typer(token_commands, name="token")
+device_commands.add_typer(group_commands, name="group")
 
 TenantOption = Annotated[str, typer.Option(help="Name or id of the tenant.")]
 

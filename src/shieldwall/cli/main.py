@@ -22,6 +22,7 @@ COMMANDS = {
     "keys": "shieldwall.cli.keys:keys_commands",
     "device": "shieldwall.cli.device:device_commands",
     "incident": "shieldwall.cli.incident:incident_commands",
+    "action": "shieldwall.cli.action:action_commands",
     "rejects": "shieldwall.cli.rejects:rejects_commands",
 }
 """Where each command is: a function, or a group of commands."""

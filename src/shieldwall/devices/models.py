@@ -19,6 +19,8 @@ class DeviceGroup(TenantOwned, Base):
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     name: Mapped[str] = mapped_column(String(200))
+    automation_level: Mapped[str | None] = mapped_column(String(24))
+    """How much is remediated on its devices without asking; None is the tenant's level."""
 
     __table_args__ = (Index(None, "tenant_id", "name", unique=True),)
 

@@ -19,6 +19,8 @@ class Tenant(Base):
     id: Mapped[str] = mapped_column(TENANT_ID, primary_key=True)
     name: Mapped[str] = mapped_column(String(200), unique=True)
     created_time: Mapped[datetime] = mapped_column(UtcDateTime)
+    automation_level: Mapped[str | None] = mapped_column(String(24))
+    """How much is remediated without asking where a device's group says nothing; None is the server's."""
 
 
 class Application(TenantOwned, Base):

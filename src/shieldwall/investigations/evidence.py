@@ -1,12 +1,12 @@
-"""What an investigation looks at: files of a device's open alerts and of the process trees around them."""
+"""What an investigation looks at: files of its open alerts and of the process trees around them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
 from shieldwall.alerts.models import Alert, Evidence
@@ -22,6 +22,9 @@ PAST = timedelta(days=30)
 ALERTS = 200
 TREES = 20
 FILES = 200
+"""Most files that are looked at on one device."""
+SPREAD = 100
+"""Most devices without an alert on which one file is remediated."""
 
 _SEVERITIES = ("UnSpecified", "Informational", "Low", "Medium", "High")
 _PRECEDENCE = ("FileSha256", "FileSha1", "FileMd5")
@@ -45,20 +48,24 @@ class Candidate:
     alerts: list[str] = field(default_factory=list)
 
 
-def open_alerts(session: Session, device_id: str) -> list[Alert]:
-    """Alerts of a device that an investigation takes up, the newest first."""
-    wanted = select(Alert).where(
-        Alert.machine_id == device_id,
-        Alert.status != "Resolved",
-        Alert.detection_source != "AutomatedInvestigation",
-        Alert.last_update_time >= now() - PAST,
-    )
-    return list(session.scalars(wanted.order_by(Alert.alert_creation_time.desc()).limit(ALERTS)))
+@dataclass(frozen=True)
+class Known:
+    """What is known of a file, whatever the device."""
+
+    seen: sightings.SeenFile | None
+    detections: int
+    all_devices: int
 
 
-def candidates(session: Session, store: TelemetryStore, device_id: str) -> list[Candidate]:
-    """Files of the alerts' evidence, then those that ran around them; at most ``FILES``."""
-    alerts = {alert.id: alert for alert in open_alerts(session, device_id)}
+def open_alerts(session: Session, device_id: str, *, lock: bool = False) -> list[Alert]:
+    """Alerts of a device that an investigation may take up, the newest first."""
+    return _open(session, (Alert.machine_id == device_id,), lock=lock)
+
+
+def candidates(session: Session, store: TelemetryStore, number: int, device_id: str) -> list[Candidate]:
+    """Files that an investigation's alerts on a device name as evidence, then those that ran around them."""
+    mine = (Alert.investigation_id == number, Alert.machine_id == device_id)
+    alerts = {alert.id: alert for alert in _open(session, mine)}
     rows = session.scalars(
         select(Evidence).where(Evidence.alert_id.in_(alerts), Evidence.entity_type.in_(("File", "Process")))
     ).all()
@@ -82,25 +89,55 @@ def candidates(session: Session, store: TelemetryStore, device_id: str) -> list[
     return list(found.values())[:FILES]
 
 
-def facts(session: Session, store: TelemetryStore, device: Device, item: Candidate) -> Facts:
-    """All that is known of a file. Fills in the hashes that the evidence did not have."""
-    seen = sightings.file(store, device.tenant_id, item.sha256 or item.sha1)
+def known(session: Session, store: TelemetryStore, tenant_id: str, item: Candidate) -> Known:
+    """What telemetry tells of a file. Fills in the hashes that the evidence did not have."""
+    seen = sightings.file(store, tenant_id, item.sha256 or item.sha1)
     if seen is not None:
         item.sha1 = item.sha1 or seen.sha1
         item.sha256 = item.sha256 or seen.sha256
-    indicator = _indicator(session, device, item, seen.md5 if seen else "")
-    found = store.query(device.tenant_id, _DETECTIONS, {"sha256": item.sha256, "sha1": item.sha1})
+    found = store.query(tenant_id, _DETECTIONS, {"sha256": item.sha256, "sha1": item.sha1})
+    devices = session.scalar(select(func.count()).select_from(Device)) or 0
+    return Known(seen, int(found[0]["found"]), devices)
+
+
+def facts(session: Session, device: Device, item: Candidate, known: Known) -> Facts:
+    """All that is known of a file on one device."""
+    indicator = _indicator(session, device, item, known.seen.md5 if known.seen else "")
     return Facts(
         path=item.path,
         indicator=indicator.action if indicator else None,
         indicator_id=str(indicator.id) if indicator else None,
-        detections=int(found[0]["found"]),
+        detections=known.detections,
         severity=item.severity,
         false_positive=item.false_positive,
         near=item.near,
-        devices=seen.sightings.devices if seen else 0,
-        all_devices=session.scalar(select(func.count()).select_from(Device)) or 0,
+        devices=known.seen.sightings.devices if known.seen else 0,
+        all_devices=known.all_devices,
     )
+
+
+def devices_with(
+    session: Session, store: TelemetryStore, tenant_id: str, item: Candidate, without: Collection[str]
+) -> list[Device]:
+    """Other devices on which a file was seen in the last 30 days, at most ``SPREAD``."""
+    names = [
+        name
+        for name in sightings.file_devices(store, tenant_id, item.sha256 or item.sha1)
+        if name not in without
+    ][: 5 * SPREAD]
+    wanted = select(Device).where(Device.id.in_(names), Device.revoked.is_(False))
+    return list(session.scalars(wanted.order_by(Device.id).limit(SPREAD)))
+
+
+def _open(session: Session, which: Iterable[ColumnElement[bool]], *, lock: bool = False) -> list[Alert]:
+    wanted = select(Alert).where(
+        *which,
+        Alert.status != "Resolved",
+        Alert.detection_source != "AutomatedInvestigation",
+        Alert.last_update_time >= now() - PAST,
+    )
+    wanted = wanted.order_by(Alert.alert_creation_time.desc(), Alert.id).limit(ALERTS)
+    return list(session.scalars(wanted.with_for_update(of=Alert) if lock else wanted))
 
 
 def _indicator(session: Session, device: Device, item: Candidate, md5: str) -> Indicator | None:

@@ -15,7 +15,10 @@ from shieldwall.state.base import Base, DeviceScoped, TenantOwned, UtcDateTime
 
 
 class Investigation(TenantOwned, DeviceScoped, Base):
-    """One investigation of one device. ``state`` has the documented values."""
+    """One investigation, of the device that it began on and of those that joined.
+
+    ``state`` has the documented values.
+    """
 
     __tablename__ = "investigations"
 
@@ -31,12 +34,16 @@ class Investigation(TenantOwned, DeviceScoped, Base):
     machine_id: Mapped[str] = mapped_column(String(40))
     computer_dns_name: Mapped[str | None] = mapped_column(String(255))
     triggering_alert_id: Mapped[str | None] = mapped_column(String(80))
+    wanted: Mapped[int] = mapped_column(default=1)
+    """How often there was something to look at: at its start, and whenever alerts joined."""
+    judged: Mapped[int] = mapped_column(default=0)
+    """The last of these looks whose findings are kept."""
     requestor: Mapped[str] = mapped_column(String(200))
     comment: Mapped[str | None] = mapped_column(Text)
     findings: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
-    """Each file that was judged: hashes, name, verdict and the reasons for it."""
+    """Each file that was judged, by device: hashes, path, verdict and the reasons for it."""
     actions: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
-    """Remediation: what of which file, whether it waits, was approved or rejected, and its machine action."""
+    """Remediation: what of which file on which device, whether it waits, who decided, its machine action."""
 
     __table_args__ = (
         Index(None, "tenant_id", "machine_id", "state"),

@@ -15,7 +15,7 @@ from shieldwall import log
 from shieldwall.investigations.service import Investigations
 from shieldwall.settings import Settings
 
-VERSION = "1"
+VERSION = "2"
 """Of the steps below. Another one leaves open workflows to servers of the old one."""
 THREADS = 2
 
@@ -42,7 +42,7 @@ class InvestigationWork:
     def __init__(self, investigations: Investigations, settings: Settings) -> None:
         self._investigations = investigations
         self._settings = settings
-        self._begun: set[tuple[str, int]] = set()
+        self._begun: set[tuple[str, int, int]] = set()
 
     def start(self) -> None:
         """Go on with what was open, and take new ones up."""
@@ -65,19 +65,21 @@ class InvestigationWork:
         _desk.investigations = None
 
     def begin_queued(self) -> None:
-        """Begin what waits; one that was begun already is the same workflow, and is not begun again."""
-        for tenant_id, number in self._investigations.queued():
-            if (tenant_id, number) in self._begun:
+        """Begin what waits; a round that was begun already is the same workflow, and is not begun again."""
+        queued = self._investigations.queued()
+        self._begun.intersection_update(queued)
+        for tenant_id, number, turn in queued:
+            if (tenant_id, number, turn) in self._begun:
                 continue
-            self._begun.add((tenant_id, number))
-            with SetWorkflowID(f"investigation-{tenant_id}-{number}"):
-                DBOS.start_workflow(investigate, tenant_id, number)
+            self._begun.add((tenant_id, number, turn))
+            with SetWorkflowID(f"investigation-{tenant_id}-{number}-{turn}"):
+                DBOS.start_workflow(investigate, tenant_id, number, turn)
 
 
 @DBOS.workflow()
-def investigate(tenant_id: str, number: int) -> None:
+def investigate(tenant_id: str, number: int, turn: int) -> None:
     try:
-        judge(tenant_id, number)
+        judge(tenant_id, number, turn)
         remediate(tenant_id, number)
     except Exception as error:
         logger.exception("investigation failed", investigation=number)
@@ -85,8 +87,8 @@ def investigate(tenant_id: str, number: int) -> None:
 
 
 @DBOS.step(retries_allowed=True, max_attempts=3, interval_seconds=1.0)
-def judge(tenant_id: str, number: int) -> None:
-    _desk.get().judge(tenant_id, number)
+def judge(tenant_id: str, number: int, turn: int) -> None:
+    _desk.get().judge(tenant_id, number, turn)
 
 
 @DBOS.step(retries_allowed=True, max_attempts=3, interval_seconds=1.0)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable
+from contextvars import Context, ContextVar
 from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,11 @@ def narrow(reach: Reach) -> None:
 
 def current() -> Reach:
     return _current.get()
+
+
+def unlimited(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Do the server's own work, which reaches all devices whoever set it going."""
+    return Context().run(work, *args, **kwargs)
 
 
 def together(reaches: Iterable[Reach]) -> Reach:
