@@ -92,6 +92,8 @@ class Alert(TenantOwned, DeviceScoped, Base):
     logged_on_users: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
     event_count: Mapped[int] = mapped_column(default=1)
     """How many events this alert stands for; repeats of one detection add to it."""
+    custom_details: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
+    """What its rule shows of the event, by the names that the rule gives."""
 
     comments: Mapped[list[AlertComment]] = relationship(
         cascade="all, delete-orphan", lazy="selectin", order_by="AlertComment.id"

@@ -8,10 +8,11 @@ from typing import get_args
 
 from shieldwall.detection.rules import templates
 from shieldwall.detection.rules.rule import CONTINUOUS, Rule, Severity
+from shieldwall.detection.streaming.compiling import compile_rule
 from shieldwall.errors import bad_request
 from shieldwall.kql.errors import KqlError
 from shieldwall.kql.parser import parse
-from shieldwall.kql.syntax import Let, Name, Operator, Pipeline, walk
+from shieldwall.kql.syntax import Let, Name, Pipeline, walk
 from shieldwall.telemetry.hunting import compiled
 from shieldwall.telemetry.schema import ALIASES, TABLES
 
@@ -47,8 +48,6 @@ _LIMITS = {
 }
 _TECHNIQUE = re.compile(r"T\d{4}(\.\d{3})?")
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_SEVERAL = ("join", "union", "lookup", "externaldata", "find", "search")
-"""Operators by which a query reads more than one table."""
 
 
 def default_lookback(period: int) -> int:
@@ -118,17 +117,12 @@ def tables_of(query: str) -> list[str]:
 
 
 def _check_continuous(rule: Rule) -> None:
-    """It sees one group of events at a time, so it can read one table only, and compare nothing over time."""
-    for node in walk(_parsed(rule.query)):
-        name = node.name if isinstance(node, Operator) else ""
-        if name in _SEVERAL:
-            raise bad_request(
-                f"query: a continuous rule cannot use {name}.{_place(rule.query, node.at)}", "InvalidInput"
-            )
-    if len(found := tables_of(rule.query)) > 1:
-        raise bad_request(
-            f"query: a continuous rule reads one table, this one reads {', '.join(found)}.", "InvalidInput"
-        )
+    """It sees each row once, by itself, so it can read one table only, and compare nothing over time."""
+    try:
+        compile_rule(rule.query)
+    except KqlError as error:
+        message = f"query: {error.message}{_place(rule.query, error.offset)}"
+        raise bad_request(message, "InvalidInput") from None
 
 
 def _check_columns(rule: Rule, columns: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ from shieldwall.detection.rules import rule_set
 from shieldwall.detection.rules.actions import read_actions
 from shieldwall.detection.rules.builtin import builtin_rules
 from shieldwall.detection.rules.checking import SEVERITIES, check
+from shieldwall.detection.rules.decision import Decision
 from shieldwall.detection.rules.models import (
     RuleCursor,
     RuleRun,
@@ -73,20 +74,6 @@ class Imported:
     rule: Rule
     outcome: str
     reason: str = ""
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Changes of a tuning, as `rule_set.Tuning` has it; what is ``...`` stays as it is."""
-
-    enabled: Any = ...
-    severity: Any = ...
-    device_groups: Any = ...
-    actions: Any = ...
-
-    @property
-    def empty(self) -> bool:
-        return all(getattr(self, item.name) is ... for item in fields(self))
 
 
 class RuleService:
