@@ -243,5 +243,11 @@ def _by_row(item: Select) -> bool:
 def _schema() -> Schema:
     """The hunting tables with the rows of a rule in their place."""
     schema = hunting_schema()
-    tables = {name: replace(table, source=ROWS) for name, table in schema.tables.items()}
+    # Rows that were just copied have no index: conditions on one would only be longer.
+    tables = {
+        name: replace(
+            table, source=ROWS, columns=tuple(replace(column, indexed=False) for column in table.columns)
+        )
+        for name, table in schema.tables.items()
+    }
     return replace(schema, tables=tables)

@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from shieldwall.detection.streaming import json_text, patterns
-from shieldwall.detection.streaming.needs import NOTHING, Anchor, Need, all_of, any_of
+from shieldwall.detection.streaming import patterns, texts
+from shieldwall.detection.streaming.needs import (
+    NEVER,
+    NOTHING,
+    Anchor,
+    Need,
+    all_of,
+    any_of,
+    negated,
+)
+from shieldwall.detection.streaming.texts import Form
 from shieldwall.kql.errors import KqlError
 from shieldwall.kql.expressions import Binder
 from shieldwall.kql.relation import Column
@@ -32,9 +41,6 @@ from shieldwall.kql.values import UNKNOWN
 if TYPE_CHECKING:
     from shieldwall.detection.streaming.compiling import RuleCompiler
 
-Form = Literal["equal", "start", "part"]
-"""How a text stands in a value: as all of it, at its start, or anywhere."""
-
 _FORMS: dict[str, Form] = {
     "==": "equal",
     "=~": "equal",
@@ -48,12 +54,16 @@ _FORMS: dict[str, Form] = {
     "hasprefix_cs": "part",
     "hassuffix": "part",
     "hassuffix_cs": "part",
-    "endswith": "part",
-    "endswith_cs": "part",
+    "endswith": "end",
+    "endswith_cs": "end",
 }
+_OPPOSITES = {"!=": "==", "!~": "=~", "notcontains": "contains"}
+_ANY_CASE = frozenset(("=~", "in~", "contains", "startswith", "endswith"))
+"""Operators that are true wherever the text is there in any case."""
 _SAME_TEXT = frozenset(("tostring", "tolower"))
 _PARTS_OF_TEXT = {"trim": 1, "trim_start": 1, "trim_end": 1, "substring": 0, "split": 0, "extract": 2}
 """Functions whose results, and the members of them, are parts of the argument at this place."""
+_EMPTY = frozenset(("isempty", "isnotempty", "notempty"))
 _PARSERS = frozenset(("parse_json", "todynamic", "toobject"))
 MOST_EXACT = 10**15
 """Whole numbers from here on may be written as reals."""
@@ -92,6 +102,13 @@ class Conditions:
 
     def need(self, node: Expr, frame: Frame) -> Need:
         """What a row needs for ``node`` to be true of it."""
+        if isinstance(node, Call) and node.name == "not" and len(node.args) == 1:
+            return negated(self.sure(node.args[0], frame))
+        if isinstance(node, Binary | In) and (opposite := _opposite(node.op)):
+            return negated(self.sure(replace(node, op=opposite), frame))
+        if isinstance(node, Call) and node.name in _EMPTY and len(node.args) == 1:
+            empty = self._empty(node.args[0], frame)
+            return (empty or NOTHING) if node.name == "isempty" else negated(empty or NEVER)
         if isinstance(node, Binary):
             if node.op in ("and", "or"):
                 parts = [self.need(part, frame) for part in _chain(node)]
@@ -103,6 +120,32 @@ class Conditions:
             made = self._origin(node, frame)
             return self.need(*made) if made is not None else NOTHING
         return NOTHING
+
+    def sure(self, node: Expr, frame: Frame) -> Need:
+        """What is fulfilled only where ``node`` is true."""
+        if isinstance(node, Binary) and node.op in ("and", "or"):
+            parts = [self.sure(part, frame) for part in _chain(node)]
+            return all_of(parts) if node.op == "and" else any_of(parts)
+        if isinstance(node, Call) and node.name == "isempty" and len(node.args) == 1:
+            return self._empty(node.args[0], frame) or NEVER
+        if isinstance(node, Binary) and node.op in _FORMS:
+            form, of = _FORMS[node.op], node.left
+            items: list[Any] | None = [self._constant(node.right, frame)]
+        elif isinstance(node, In) and node.op in ("in", "in~"):
+            form, of, items = "equal", node.of, self._items(node.items, frame)
+        else:
+            return NEVER
+        source = self._source(of, frame)
+        if source is None or items is None:
+            return NEVER
+        return any_of(_sure(source, item, form, any_case=node.op in _ANY_CASE) for item in items)
+
+    def _empty(self, node: Expr, frame: Frame) -> Need | None:
+        """That a text column is empty, if ``node`` is one."""
+        source = self._source(node, frame)
+        if source is None or source.json or source.type != "string" or not source.exact:
+            return None
+        return Anchor(source.column, "text", texts.marked("", "equal"))
 
     def _binary(self, node: Binary, frame: Frame) -> Need:
         if node.op == "matches regex":
@@ -235,20 +278,36 @@ def _need(source: Source, value: Any, form: Form) -> Need:
             return NOTHING
         # However it is written, its digits stand side by side.
         return _one_of(source.column, [str(abs(value))]) if abs(value) < MOST_EXACT else NOTHING
+    form = form if source.exact else "part"
     if not source.json:
-        return all_of(Anchor(source.column, "text", piece) for piece in json_text.pieces(value))
-    if source.key and source.exact and form != "part":
-        forms = json_text.of_member(source.key, value, whole=form == "equal")
-        if forms:
-            return _one_of(source.column, forms)
-    return all_of(_one_of(source.column, json_text.within(piece)) for piece in json_text.pieces(value))
+        if value and form != "part" and texts.is_plain(value):
+            return Anchor(source.column, "text", texts.marked(value, form))
+        found: list[Need] = [Anchor(source.column, "text", piece) for piece in texts.pieces(value)]
+        if texts.is_foreign(value):
+            found.append(Anchor(source.column, "text", texts.END + texts.FOREIGN))
+        return all_of(found)
+    if source.member and texts.is_plain(value) and (forms := texts.of_member(source.key, value, form)):
+        return _one_of(source.column, forms)
+    return all_of(_one_of(source.column, texts.within(piece)) for piece in texts.pieces(value))
 
 
-def _one_of(column: str, texts: Iterable[str]) -> Need:
-    found = [Anchor(column, "json", text) for text in texts]
-    if any(len(item.literal) < json_text.SHORTEST for item in found):
-        return NOTHING
-    return any_of(found)
+def _sure(source: Source, value: Any, form: Form, *, any_case: bool) -> Need:
+    """What is there only where the text or number of ``source`` equals, begins with or has ``value``."""
+    if source.type in ("int", "long"):
+        return _need(source, value, form) if isinstance(value, int) and form == "equal" else NEVER
+    plain = isinstance(value, str) and texts.is_plain(value) and 0 < len(value) <= texts.LONGEST
+    if not (plain and any_case and source.exact and source.type == "string" and not source.json):
+        return NEVER
+    return Anchor(source.column, "text", texts.marked(value, form))
+
+
+def _one_of(column: str, found: Iterable[str]) -> Need:
+    return any_of(Anchor(column, "json", text) for text in found)
+
+
+def _opposite(op: str) -> str:
+    """The operator of which this one is the opposite; empty if it is none."""
+    return _OPPOSITES.get(op, op[1:] if op[0] == "!" else "")
 
 
 def _chain(node: Binary) -> list[Expr]:

@@ -5,7 +5,7 @@ A need may be weaker than its condition, never stronger: whoever finds it fulfil
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,10 +14,10 @@ Kind = Literal["text", "json", "number"]
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """A text that a column must hold, in lower case and printable ASCII.
+    """A text that a column must hold, as it is searched: see `texts`.
 
-    In a ``text`` column it is looked for as it stands, in a ``json`` one in the JSON as ClickHouse writes it,
-    and a ``number`` is the whole value.
+    A ``text`` column is searched as it stands, a ``json`` one in the JSON as ClickHouse writes it, and a
+    ``number`` is the whole value.
     """
 
     column: str
@@ -35,14 +35,25 @@ class AnyOf:
     parts: tuple[Need, ...]
 
 
-Need = Anchor | All | AnyOf
+@dataclass(frozen=True, slots=True)
+class Not:
+    """That what ``part`` says is not so. Its anchors are there just where what they stand for is true."""
+
+    part: Need
+
+
+Need = Anchor | All | AnyOf | Not
 NOTHING = All(())
 """What every row fulfils."""
+NEVER = AnyOf(())
+"""What no row fulfils."""
 
 
 def all_of(parts: Iterable[Need]) -> Need:
     kept: dict[Need, None] = {}
     for part in parts:
+        if part == NEVER:
+            return NEVER
         for item in part.parts if isinstance(part, All) else (part,):
             kept[item] = None
     return next(iter(kept)) if len(kept) == 1 else All(tuple(kept))
@@ -58,26 +69,28 @@ def any_of(parts: Iterable[Need]) -> Need:
     return next(iter(kept)) if len(kept) == 1 else AnyOf(tuple(kept))
 
 
+def negated(sure: Need) -> Need:
+    """The need of the opposite of what is true at least where ``sure`` is fulfilled."""
+    return NOTHING if sure == NEVER else Not(sure)
+
+
 def anchors(need: Need) -> Iterator[Anchor]:
     if isinstance(need, Anchor):
         yield need
+        return
+    if isinstance(need, Not):
+        yield from anchors(need.part)
         return
     for part in need.parts:
         yield from anchors(part)
 
 
-def fulfilled(need: Need, found: Collection[Anchor]) -> bool:
-    if isinstance(need, Anchor):
-        return need in found
-    if isinstance(need, All):
-        return all(fulfilled(part, found) for part in need.parts)
-    return any(fulfilled(part, found) for part in need.parts)
-
-
 def trigger(need: Need) -> frozenset[Anchor] | None:
-    """Anchors of which one is there whenever the need is fulfilled, the rarest such; None if there are none."""
+    """Anchors of which one is there whenever the need is fulfilled, rarest first; None if none is known."""
     if isinstance(need, Anchor):
         return frozenset((need,))
+    if isinstance(need, Not):
+        return None
     found = [trigger(part) for part in need.parts]
     known = [item for item in found if item is not None]
     if isinstance(need, All):
@@ -102,6 +115,8 @@ def to_data(need: Need) -> object:
     """As JSON can hold it."""
     if isinstance(need, Anchor):
         return [need.column, need.kind, need.literal]
+    if isinstance(need, Not):
+        return {"not": [to_data(need.part)]}
     return {"all" if isinstance(need, All) else "any": [to_data(part) for part in need.parts]}
 
 
@@ -110,4 +125,6 @@ def from_data(data: object) -> Need:
         return Anchor(*data)
     assert isinstance(data, dict)
     ((name, parts),) = data.items()
+    if name == "not":
+        return Not(from_data(parts[0]))
     return (All if name == "all" else AnyOf)(tuple(from_data(part) for part in parts))

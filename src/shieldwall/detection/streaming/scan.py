@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from shieldwall.detection.streaming.compiling import CompiledRule
-from shieldwall.detection.streaming.json_text import scanned
-from shieldwall.detection.streaming.needs import All, Anchor, Kind, Need, anchors, trigger
+from shieldwall.detection.streaming.needs import All, Anchor, Kind, Need, Not, anchors, trigger
+from shieldwall.detection.streaming.texts import SPECIAL, searched
 from shieldwall.kql import sql
 from shieldwall.kql.operations import quote_pattern
 from shieldwall.telemetry.ddl import DATABASE
@@ -50,16 +50,26 @@ class TableScan:
                 wanted.setdefault((anchor.column, anchor.kind), set()).add(anchor.literal)
         old = before.texts if before is not None else {}
         self.texts: dict[Place, Texts] = {
-            place: _packed(old.get(place, ()), texts) for place, texts in sorted(wanted.items())
+            place: _packed(old.get(place, ()), texts if place[1] == "number" else texts | {*SPECIAL})
+            for place, texts in sorted(wanted.items())
         }
         self._numbers: dict[Anchor, int] = {}
         self._sets: list[tuple[int, ...]] = []
+        places: dict[Place, set[int]] = {}
         for (column, kind), sets in self.texts.items():
             for texts in sets:
                 numbers = tuple(
                     self._numbers.setdefault(Anchor(column, kind, text), len(self._numbers)) for text in texts
                 )
                 self._sets.append(numbers)
+                places.setdefault((column, kind), set()).update(numbers)
+        self._unsure = {
+            number: places[place]
+            for place in self.texts
+            for text in SPECIAL
+            if (number := self._numbers.get(Anchor(*place, text))) is not None
+        }
+        """Texts with which all others of their column may be there, differently written."""
         self._needs = [self._numbered(rule.need) for rule in self.rules]
         self._by_trigger: dict[int, list[int]] = {}
         self.always: tuple[int, ...] = ()
@@ -107,13 +117,18 @@ class TableScan:
         present = {
             numbers[place - 1] for numbers, places in zip(self._sets, found, strict=True) for place in places
         }
-        rules = {rule for number in present for rule in self._by_trigger.get(number, ())}
+        possible = present
+        for number in present & self._unsure.keys():
+            possible = possible | self._unsure[number]
+        rules = {rule for number in possible for rule in self._by_trigger.get(number, ())}
         rules.update(self.always)
-        return tuple(sorted(rule for rule in rules if _fulfilled(self._needs[rule], present)))
+        return tuple(sorted(rule for rule in rules if _fulfilled(self._needs[rule], possible, present)))
 
     def _numbered(self, need: Need) -> _Numbered:
         if isinstance(need, Anchor):
             return self._numbers[need]
+        if isinstance(need, Not):
+            return _Without(self._numbered(need.part))
         parts = [self._numbered(part) for part in need.parts]
         if isinstance(need, All):
             return tuple(parts)
@@ -127,16 +142,26 @@ class _Either:
     parts: tuple[_Numbered, ...]
 
 
-_Numbered = int | tuple["_Numbered", ...] | _Either
+@dataclass(frozen=True, slots=True)
+class _Without:
+    part: _Numbered
+
+
+_Numbered = int | tuple["_Numbered", ...] | _Either | _Without
 """A need by the numbers of its anchors; a tuple is of parts that must all be fulfilled."""
 
 
-def _fulfilled(need: _Numbered, present: set[int]) -> bool:
+def _fulfilled(need: _Numbered, possible: set[int], present: set[int]) -> bool:
+    """Whether a row may fulfil a need, of which the texts of ``present`` are there for sure."""
     if isinstance(need, int):
-        return need in present
+        return need in possible
     if isinstance(need, tuple):
-        return all(_fulfilled(part, present) for part in need)
-    return not need.plain.isdisjoint(present) or any(_fulfilled(part, present) for part in need.parts)
+        return all(_fulfilled(part, possible, present) for part in need)
+    if isinstance(need, _Without):
+        return not _fulfilled(need.part, present, present)
+    return not need.plain.isdisjoint(possible) or any(
+        _fulfilled(part, possible, present) for part in need.parts
+    )
 
 
 def _packed(before: Texts, wanted: set[str]) -> Texts:
@@ -157,7 +182,7 @@ def _expression(column: str, kind: Kind, texts: Sequence[str]) -> str:
         place = f"transform(ifNull(toInt64({name}), 0), [{', '.join(texts)}], [{places}], 0)"
         return f"if(isNotNull({name}) AND {place} > 0, [{place}], [])"
     patterns = ", ".join(sql.quote(quote_pattern(text)) for text in texts)
-    return f"multiMatchAllIndices({scanned(name, json=kind == 'json')}, [{patterns}])"
+    return f"multiMatchAllIndices({searched(name, json=kind == 'json')}, [{patterns}])"
 
 
 def row_key(table: Table) -> str:
