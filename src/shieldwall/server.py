@@ -54,6 +54,7 @@ def chores(services: Services) -> list[Chore]:
         Chore("investigation triggers", 1, services.investigation_triggers.take_up),
         Chore("investigation starts", 1, services.investigation_work.begin_queued),
         Chore("investigation states", 2, services.investigations.follow),
+        Chore("exposure summaries", 10, services.summaries.refresh),
         Chore("library contents", 3600, services.library.prune),
     ]
 

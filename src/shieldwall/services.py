@@ -9,6 +9,7 @@ from shieldwall.detection.lookback import Lookback
 from shieldwall.detection.matching import IndicatorMatcher
 from shieldwall.exposure.links import ExportLinks
 from shieldwall.exposure.scans import ScanSecrets
+from shieldwall.exposure.summaries import Summaries
 from shieldwall.identity.tokens import TokenService
 from shieldwall.investigations.service import Investigations
 from shieldwall.investigations.triggers import Triggers
@@ -42,6 +43,7 @@ class Services:
     packages: PackageStore
     export_links: ExportLinks
     scan_secrets: ScanSecrets
+    summaries: Summaries
     library: Library
     investigations: Investigations
     investigation_triggers: Triggers
@@ -76,6 +78,7 @@ class Services:
             packages=PackageStore(settings),
             export_links=ExportLinks(settings),
             scan_secrets=ScanSecrets(settings),
+            summaries=Summaries(telemetry),
             library=Library(database, settings),
             investigations=investigations,
             investigation_triggers=Triggers(database, settings),

@@ -25,6 +25,7 @@ from shieldwall.detection.indicators import IndicatorService
 from shieldwall.devices.models import Device, DeviceGroup, DeviceTag
 from shieldwall.exposure.links import ExportLinks
 from shieldwall.exposure.scans import ScanSecrets
+from shieldwall.exposure.summaries import Summaries
 from shieldwall.identity.applications import create_application
 from shieldwall.identity.models import Tenant
 from shieldwall.identity.permissions import APPLICATION_PERMISSIONS
@@ -275,6 +276,7 @@ def opened(folder: Path, template: Template, telemetry: TelemetryStore) -> Itera
         packages=PackageStore(settings),
         export_links=ExportLinks(settings),
         scan_secrets=ScanSecrets(settings),
+        summaries=Summaries(telemetry),
         library=Library(database, settings),
         investigations=Investigations(database, telemetry, actions, settings),
         hunting=Hunting(telemetry),

@@ -21,6 +21,7 @@ from shieldwall.identity.standing import standing
 from shieldwall.settings import Settings
 from shieldwall.times import now
 from tests.api.conftest import AUDIENCE, DEVICE, SECOND, URL, Api, device
+from tests.api.inventories import put, software
 from tests.api.test_access import ROUTES, concrete
 from tests.conftest import TENANT
 
@@ -272,6 +273,20 @@ def hunted(ann: Person, text: str) -> list[dict[str, Any]]:
     assert answer.status_code == 200, answer.text
     found: list[dict[str, Any]] = answer.json()["Results"]
     return found
+
+
+def test_figures_of_software_are_those_of_the_device_groups(ann: Person) -> None:
+    services, name = ann.api.services, uuid4().hex
+    for key, group in ((DEVICE, "Servers"), (SECOND, "")):
+        row = {"Timestamp": now(), "DeviceId": key, "MachineGroup": group}
+        services.telemetry.insert_rows("DeviceInfo", TENANT, [row])
+        put(services.telemetry, "DeviceTvmSoftwareInventory", TENANT, key, software(name, "1"))
+    services.summaries.compute(TENANT)
+    path = f"/api/Software/contoso-_-{name}"
+    ann.only(["Software.Read"], all_devices=True)
+    assert ann.get(path)["installedMachines"] == 2
+    ann.only(["Software.Read"], "Servers")
+    assert ann.get(path)["installedMachines"] == 1
 
 
 def test_hunting_reads_rows_of_the_device_groups_only(ann: Person) -> None:

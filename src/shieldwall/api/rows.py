@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import Request
@@ -14,11 +15,12 @@ from shieldwall.api.access import services_of
 from shieldwall.api.answers import Entity
 from shieldwall.api.odata.clickhouse import Source, count_rows, fetch_rows, rows_set
 from shieldwall.api.odata.compile import Condition
-from shieldwall.api.odata.fields import EntitySet
+from shieldwall.api.odata.fields import EntitySet, Field, Kind
 from shieldwall.api.odata.options import read_options
 from shieldwall.errors import not_found
 from shieldwall.exposure.labels import read_labels
 from shieldwall.identity.principal import Principal
+from shieldwall.state import scope
 from shieldwall.times import now, to_text
 
 Row = Mapping[str, Any]
@@ -54,15 +56,30 @@ def counted(request: Request, principal: Principal, entity: EntitySet, rows: Sou
 
 
 def one(request: Request, principal: Principal, entity: EntitySet, rows: Source, kind: str, key: str) -> Row:
-    """The row whose key this is, in any case; ApiError 404 where there is none."""
+    """The row whose key this is, in any case; ApiError 404 where there is none.
+
+    As it was computed last, where it is kept; what is not, or is for a caller's devices alone, is computed.
+    """
+    services = services_of(request)
+    kept = services.summaries.find(principal.tenant_id, entity.name, key) if scope.current() is None else None
+    if kept is not None:
+        return _read(entity, kept)
     options = read_options("$top=1", entity)
     same = is_text(entity, entity.key, key)
-    store = services_of(request).telemetry
-    found = fetch_rows(store, principal.tenant_id, entity, rows, options, same).rows
+    found = fetch_rows(services.telemetry, principal.tenant_id, entity, rows, options, same).rows
     if not found:
         raise not_found(kind, key[:100])
     row: Row = found[0]
     return row
+
+
+def _read(entity: EntitySet, kept: Row) -> Row:
+    """A row with its times as times."""
+    times = {each.name for each in entity.fields.values() if isinstance(each, Field) and each.kind is Kind.TIME}
+    return {
+        name: datetime.fromisoformat(value).replace(tzinfo=UTC) if value and name in times else value
+        for name, value in kept.items()
+    }
 
 
 def is_text(entity: EntitySet, name: str, value: str) -> Condition:

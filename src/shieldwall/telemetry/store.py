@@ -162,6 +162,18 @@ class TelemetryStore:
         with self._writers.client() as client:
             client.command(sql, parameters=dict(parameters or {}))
 
+    def insert_selected(
+        self, tenant_id: str, table: str, sql: str, parameters: Mapping[str, Any] | None = None
+    ) -> None:
+        """Insert into a table of the server's own what a SELECT of ours finds among a tenant's rows."""
+        settings = {
+            "additional_table_filters": self._filters(str(UUID(tenant_id)), None),
+            "max_execution_time": QUERY_SECONDS,
+        }
+        with self._writers.client() as client:
+            statement = f"INSERT INTO {ddl.DATABASE}.{table} {sql}"
+            client.command(statement, parameters=dict(parameters or {}), settings=settings)
+
     def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Insert few rows given as Python values."""
         with self._writers.client() as client:
