@@ -19,6 +19,8 @@ from starlette.routing import Mount, Route
 
 from shieldwall import log
 from shieldwall.api.app import create_api
+from shieldwall.detection.rules.runs import prune as prune_runs
+from shieldwall.detection.rules.schedule import follow_builtin
 from shieldwall.devices.health import update_health
 from shieldwall.gateway.authentication import Nonces
 from shieldwall.gateway.errors import exception_handlers
@@ -53,6 +55,11 @@ def chores(services: Services) -> list[Chore]:
         Chore("package retention", 3600, services.packages.prune),
         Chore("investigation triggers", 1, services.investigation_triggers.take_up),
         Chore("investigation starts", 1, services.investigation_work.begin_queued),
+        Chore("scheduled rules", 1, services.rule_work.run_due),
+        Chore("built-in scheduled rules", 60, lambda: follow_builtin(services.database)),
+        Chore("rule responses", 1, services.rule_responses.carry_out),
+        Chore("rule runs", 3600, lambda: prune_runs(services.database)),
+        Chore("rule workflows", 600, services.rule_work.prune),
         Chore("investigation states", 2, services.investigations.follow),
         Chore("exposure summaries", 10, services.summaries.refresh),
         Chore("library contents", 3600, services.library.prune),
@@ -78,6 +85,7 @@ def create_app(services: Services) -> Starlette:
         sys.setswitchinterval(SWITCH_SECONDS)
         await asyncio.to_thread(services.matcher.start)
         await services.ingester.start()
+        await asyncio.to_thread(services.rule_work.start)
         await asyncio.to_thread(services.investigation_work.start)
         tasks = [asyncio.create_task(_repeat(chore)) for chore in chores(services)]
         try:
@@ -86,6 +94,7 @@ def create_app(services: Services) -> Starlette:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.to_thread(services.rule_work.stop)
             await asyncio.to_thread(services.investigation_work.stop)
             await services.ingester.stop()
             services.close()

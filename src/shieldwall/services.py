@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from shieldwall.detection.indicators import IndicatorService
 from shieldwall.detection.lookback import Lookback
 from shieldwall.detection.matching import IndicatorMatcher
+from shieldwall.detection.rules.running import RuleRunner
+from shieldwall.detection.rules.service import RuleService
+from shieldwall.detection.rules.work import RuleWork
 from shieldwall.exposure.links import ExportLinks
 from shieldwall.exposure.scans import ScanSecrets
 from shieldwall.exposure.summaries import Summaries
 from shieldwall.identity.tokens import TokenService
+from shieldwall.investigations.rule_responses import RuleResponses
 from shieldwall.investigations.service import Investigations
 from shieldwall.investigations.triggers import Triggers
 from shieldwall.investigations.work import InvestigationWork
@@ -48,6 +52,10 @@ class Services:
     investigations: Investigations
     investigation_triggers: Triggers
     investigation_work: InvestigationWork
+    rules: RuleService
+    rule_runner: RuleRunner
+    rule_work: RuleWork
+    rule_responses: RuleResponses
     signer: CommandSigner
     ingester: Ingester
     hunting: Hunting
@@ -63,7 +71,10 @@ class Services:
         telemetry = TelemetryStore.open(settings)
         wakeups = Wakeups()
         matcher = IndicatorMatcher(telemetry, database, settings)
+        indicators = IndicatorService(database, wakeups, settings)
         actions = ActionService(database, wakeups, settings)
+        hunting = Hunting.build(telemetry, settings)
+        rule_runner = RuleRunner(database, hunting, settings)
         investigations = Investigations(database, telemetry, actions, settings)
         return cls(
             settings=settings,
@@ -71,7 +82,7 @@ class Services:
             telemetry=telemetry,
             wakeups=wakeups,
             tokens=TokenService(settings, database),
-            indicators=IndicatorService(database, wakeups, settings),
+            indicators=indicators,
             matcher=matcher,
             lookback=Lookback(telemetry, database, settings),
             actions=actions,
@@ -83,9 +94,13 @@ class Services:
             investigations=investigations,
             investigation_triggers=Triggers(database, settings),
             investigation_work=InvestigationWork(investigations, settings),
+            rules=RuleService(database),
+            rule_runner=rule_runner,
+            rule_work=RuleWork(rule_runner, database, telemetry, hunting),
+            rule_responses=RuleResponses(database, actions, investigations, indicators),
             signer=CommandSigner(settings),
             ingester=Ingester(telemetry, database, observers=[matcher]),
-            hunting=Hunting.build(telemetry, settings),
+            hunting=hunting,
             quota=HuntingQuota(
                 settings.hunting_calls_per_minute,
                 settings.hunting_calls_per_hour,

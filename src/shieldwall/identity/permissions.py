@@ -13,6 +13,8 @@ APPLICATION_PERMISSIONS = frozenset(
         "AdvancedQuery.Read.All",
         "Alert.Read.All",
         "Alert.ReadWrite.All",
+        "CustomDetection.Read.All",
+        "CustomDetection.ReadWrite.All",
         "File.Read.All",
         "Incident.Read.All",
         "Incident.ReadWrite.All",
@@ -47,6 +49,8 @@ APPLICATION_PERMISSIONS = frozenset(
 
 _SAME = frozenset(
     {
+        "CustomDetection.Read.All",
+        "CustomDetection.ReadWrite.All",
         "File.Read.All",
         "Ip.Read.All",
         "SecurityAlert.Read.All",

@@ -211,7 +211,11 @@ def _add_targets(one: _Gathered, active: ActiveRule, row: EventRow, device_id: s
             continue
         if action.on_file and not _is_hash(target):
             continue
-        one.targets.setdefault((action.kind, target), action.written())
+        parameters = action.written()
+        if on_file and active.tuning.device_groups is not None and not action.device_groups:
+            # What the rule does reaches no further than what it sees.
+            parameters["device_groups"] = sorted(active.tuning.device_groups)
+        one.targets.setdefault((action.kind, target), parameters)
 
 
 def _raise(

@@ -382,7 +382,7 @@ def _decide(session: Session, actor: Principal, rule: Rule, decision: Decision) 
         row.device_groups = groups
     if decision.actions is not ...:
         row.actions = [action.written() for action in decision.actions]
-        read_actions(row.actions)
+    _check_actions(session, row)
     row.modified_by, row.modified_time = actor.actor[:200], now()
     session.add(row)
     detail: Mapping[str, Any] = {
@@ -392,6 +392,14 @@ def _decide(session: Session, actor: Principal, rule: Rule, decision: Decision) 
         "actions": row.actions,
     }
     audit.record(session, actor, "rule.tune", rule.id, detail=detail)
+
+
+def _check_actions(session: Session, row: RuleTuning) -> None:
+    """ApiError 400 when an action is for device groups that there are not, or beyond those of the rule."""
+    for action in read_actions(row.actions):
+        _check_groups(session, action.device_groups)
+        if row.device_groups is not None and not set(action.device_groups) <= set(row.device_groups):
+            raise bad_request("An action is for device groups outside the rule's own.", "InvalidInput")
 
 
 def _check_reach(actor: Principal, groups: Collection[str] | None) -> None:
