@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Insert, insert, select
 
 from shieldwall.alerts.models import Alert
+from shieldwall.api import alert_changes
 from shieldwall.identity.models import AuditEntry
 from shieldwall.state.engine import Base
 from shieldwall.times import now, to_text
@@ -298,3 +299,11 @@ def test_ten_thousand_alerts_come_in_one_page_and_soon(api: Api) -> None:
     assert len(following["value"]) == 10_000
     assert len(api.get(following["@odata.nextLink"].removeprefix(URL))["value"]) == 1
     assert seconds < 15, f"{seconds:.1f} s"
+
+
+def test_an_alert_has_only_so_many_comments(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alert_changes, "COMMENTS_LIMIT", 3)
+    path = f"/api/alerts/da{4:018d}_1"
+    answers = [api.call("PATCH", path, json={"comment": str(turn)}).status_code for turn in range(4)]
+    assert answers == [200, 200, 200, 400]
+    assert len(api.get(path)["comments"]) == 3

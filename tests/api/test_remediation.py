@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import Context
 from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import select, update
 
+from shieldwall.devices.models import Device, DeviceGroup
 from shieldwall.errors import ApiError
+from shieldwall.exposure import remediation
 from shieldwall.exposure.models import RemediationTask
-from shieldwall.exposure.remediation import create_task
+from shieldwall.exposure.remediation import create_task, review
+from shieldwall.state import scope
 from tests.api.conftest import DEVICE, SECOND, URL, Api
 from tests.api.inventories import check, put
 
@@ -121,3 +126,65 @@ def test_a_task_is_requested_over_the_api(api: Api, fleet: Callable[..., dict]) 
     assert api.error("POST", "/api/remediationTasks", json={}) == (400, "MissingRequiredParameter")
     reader = request() | {"roles": ("RemediationTasks.Read.All",)}
     assert api.error("POST", "/api/remediationTasks", **reader) == (403, "Forbidden")
+
+
+def test_who_sees_some_devices_takes_the_others_not_for_fixed(
+    api: Api, fleet: Callable[..., dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hunting rows of a device that changed its group are still of the old one."""
+    made, tenant = make(api, fleet), fleet.tenant  # type: ignore[attr-defined]
+    with api.services.database.session(tenant) as session:
+        group = DeviceGroup(name="New")
+        session.add(group)
+        session.flush()
+        session.execute(
+            update(Device).where(Device.id == fleet.names[SECOND]).values(device_group_id=group.id)  # type: ignore[attr-defined]
+        )
+        reach = scope.DeviceScope(frozenset({group.id}), frozenset({"New"}))
+
+    def look() -> int:
+        scope.narrow(reach)
+        review(api.services.database, api.services.telemetry, tenant)
+        with api.services.database.read(tenant) as session:
+            return len(session.scalars(select(RemediationTask)).all())
+
+    assert Context().run(look) == 1
+    assert fleet(f"/api/remediationTasks/{made.id}")["fixedDevices"] == 0
+
+
+def test_tasks_of_other_devices_are_hidden_from_who_sees_some(api: Api, fleet: Callable[..., dict]) -> None:
+    make(api, fleet, "sca-_-scid-1")  # of the first device alone
+    tenant = fleet.tenant  # type: ignore[attr-defined]
+
+    def seen(name: str) -> int:
+        with api.services.database.read(tenant) as session:
+            ids = {row.name: row.id for row in session.scalars(select(DeviceGroup))} | {"": 0}
+        scope.narrow(scope.DeviceScope(frozenset({ids[name]}), frozenset({name})))
+        with api.services.database.read(tenant) as session:
+            return len(session.scalars(select(RemediationTask)).all())
+
+    assert Context().run(seen, "Web") == 1
+    assert Context().run(seen, "") == 0
+
+
+def test_many_devices_of_one_task_take_none_of_another_for_fixed(
+    api: Api, fleet: Callable[..., dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each recommendation has a bound of its own: what lies beyond it is not fixed."""
+    monkeypatch.setattr(remediation, "DEVICES_LIMIT", 2)
+    monkeypatch.setattr(remediation, "_OPEN", remediation._OPEN.replace("LIMIT 50001", "LIMIT 3"))
+    first, second = make(api, fleet), make(api, fleet, "sca-_-scid-1")
+    for task in (first, second):
+        assert fleet(f"/api/remediationTasks/{task.id}")["fixedDevices"] == 0
+    monkeypatch.setattr(remediation, "DEVICES_LIMIT", 1)
+    with pytest.raises(ApiError, match="more than 1 devices"):
+        make(api, fleet)
+
+
+def test_a_tenant_has_only_so_many_active_tasks(
+    api: Api, fleet: Callable[..., dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remediation, "TASKS_LIMIT", 1)
+    make(api, fleet)
+    with pytest.raises(ApiError, match="At most 1"):
+        make(api, fleet)

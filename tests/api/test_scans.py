@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import select
 
+from shieldwall.api import scans
 from shieldwall.exposure.models import ScanDefinition, ScanSession
 from tests.api.conftest import DEVICE, FOREIGN, SECOND, START, URL, Api
 from tests.conftest import OTHER_TENANT, TENANT
@@ -235,3 +236,30 @@ def test_reading_and_writing_have_their_permissions(api: Api) -> None:
     for method, path in (("POST", PATH), ("PATCH", f"{PATH}/{uuid4()}"), ("POST", f"{PATH}/BatchDelete")):
         assert api.error(method, path, roles=("Machine.Read.All",), json=BODY) == (403, "Forbidden")
     assert api.call("POST", PATH, roles=("Machine.ReadWrite.All",), json=BODY).status_code == 200
+
+
+def test_a_mask_that_is_sent_back_keeps_the_secret(api: Api) -> None:
+    """A client that reads a definition, changes its name and writes it back must not lose the passwords."""
+    made = make(api)
+    (shown,) = api.get(PATH)["value"]
+    assert shown["scanAuthenticationParams"]["authPassword"] == "********"
+    change = {"scanName": "renamed", "scanAuthenticationParams": shown["scanAuthenticationParams"]}
+    assert api.call("PATCH", f"{PATH}/{made['id']}", json=change).status_code == 200
+    with api.services.database.read(TENANT) as session:
+        row = session.get(ScanDefinition, made["id"])
+        kept = api.services.scan_secrets.open(row.sealed)
+    assert (row.scan_name, kept["authPassword"], kept["privPassword"]) == (
+        "renamed",
+        "s3cret-one",
+        "s3cret-two",
+    )
+    masked = BODY["scanAuthenticationParams"] | {"authPassword": "********"}
+    answer = api.error("POST", PATH, json=BODY | {"scanAuthenticationParams": masked})
+    assert answer == (400, "InvalidRequestBody")
+
+
+def test_a_tenant_has_only_so_many_definitions(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scans, "DEFINITIONS_LIMIT", 2)
+    for _ in range(2):
+        make(api)
+    assert api.error("POST", PATH, json=BODY) == (400, "InvalidInput")

@@ -206,6 +206,58 @@ def test_the_token_goes_to_no_other_host(live: Live) -> None:
     assert hosts == {"127.0.0.1"}
 
 
+@pytest.mark.parametrize(
+    "link", ["@elsewhere.example/x", ".elsewhere.example/x", "", ":8443@elsewhere.example"]
+)
+def test_a_link_cannot_become_a_part_of_the_hosts_name(live: Live, link: str) -> None:
+    foreign = {"value": [], "@odata.nextLink": link}
+    way = Failing(live.trust, httpx.Response(200, json=foreign))
+    with live.client(transport=way) as client, pytest.raises(ClientError, match="not a path of the server"):
+        list(client.each(calls.machines()))
+    with live.client() as client, pytest.raises(ClientError, match="not a path of the server"):
+        client.send(Call[Any]("GET", "elsewhere.example/x"))
+
+
+def test_a_redirection_is_not_followed(live: Live) -> None:
+    way = Failing(live.trust, status(302, location="https://elsewhere.example/"))
+    with live.client(transport=way) as client, pytest.raises(RequestFailed, match="302"):
+        client.send(calls.machine(DEVICE))
+
+
+@pytest.mark.parametrize(
+    ("url", "authority"),
+    [
+        ("http://edr.example.org", ""),
+        ("https://edr.example.org", "http://login.example.org"),
+        ("ftp://127.0.0.1", ""),
+        ("https://user:word@edr.example.org", ""),
+        ("https://edr.example.org?x=1", ""),
+        ("edr.example.org", ""),
+    ],
+)
+def test_secrets_are_sent_encrypted_only(url: str, authority: str) -> None:
+    me = Credentials("t", "c", "hidden", authority=authority)
+    for kind in (Client, AsyncClient):
+        with pytest.raises(ValueError, match=r"https only|server alone") as refused:
+            kind(url, me)
+        assert "hidden" not in str(refused.value)
+        assert "word" not in str(refused.value)
+    Client("http://127.0.0.1:8080", Credentials("t", "c", "s")).close()
+
+
+def test_a_certificate_of_another_authority_is_refused(live: Live) -> None:
+    with Client(live.url, live.credentials, retries=Retries(tries=1)) as client, pytest.raises(ClientError):
+        client.send(calls.machine(DEVICE))
+
+
+@pytest.mark.parametrize("said", ["²", "-1", "1e9", "Mon, 99 Jan 2026 00:00:00 GMT"])
+def test_a_strange_retry_after_is_no_failure(live: Live, waits: list[float], said: str) -> None:
+    strange = httpx.Response(429, headers=[(b"retry-after", said.encode("latin-1"))])
+    with live.client(transport=Failing(live.trust, strange), sleep=waits.append) as client:
+        assert client.send(calls.machine(DEVICE))["id"] == DEVICE
+    assert 0 <= waits[0] <= 60
+
+
 def every_call() -> Iterator[Call[Any]]:
     yield from (calls.alerts(), calls.alert("x"), calls.update_alert("x"), calls.update_alerts([]))
     yield from (calls.machines(), calls.machine("x"), calls.machine_alerts("x"), calls.tag("x", "y"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +81,37 @@ def test_what_is_refused_is_not_written(library: Library, tmp_path: Path) -> Non
         with pytest.raises(ApiError):
             library.put(ANALYST, "a.sh", b"%d more" % number)
     assert len(list((tmp_path / "library").glob("*/*"))) == 1
+
+
+def test_the_same_content_uploaded_at_once_is_whole(library: Library) -> None:
+    """Threads that write one file must not share what they write to."""
+    content = b"x" * (4 << 20)
+    for turn in range(5):
+        mine = content + bytes([turn])
+        uploads = [partial(library.put, ANALYST, f"{turn}-{name}", mine) for name in "abcd"]
+        assert at_once(*uploads) == ["done"] * 4
+        with library._database.read(TENANT) as session:
+            digest = session.query(module.LibraryFile.sha256).filter_by(key=f"{turn}-a").scalar()
+        path = library.content(TENANT, digest)
+        assert path is not None
+        assert path.read_bytes() == mine
+
+
+def test_an_old_content_that_is_wanted_again_is_not_removed_as_unused(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.put(ANALYST, "a", b"again")
+    library.delete(ANALYST, "a")
+    (path,) = (tmp_path / "library").glob("*/*")
+    os.utime(path, (0, 0))
+    glob = Path.glob
+
+    def put_meanwhile(folder: Path, pattern: str) -> Any:
+        """The clean-up has read which files are kept, and now comes to their contents."""
+        found = list(glob(folder, pattern))
+        library.put(ANALYST, "b", b"again")
+        return found
+
+    monkeypatch.setattr(Path, "glob", put_meanwhile)
+    library.prune()
+    assert path.read_bytes() == b"again"

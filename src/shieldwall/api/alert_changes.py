@@ -10,10 +10,14 @@ from sqlalchemy.orm import Session
 from shieldwall.alerts.models import Alert, AlertComment, Incident
 from shieldwall.alerts.risk import update_risk
 from shieldwall.api.bodies import Body
+from shieldwall.errors import bad_request
 from shieldwall.identity import audit
 from shieldwall.identity.principal import Principal
 from shieldwall.state.missing import missing
 from shieldwall.times import now
+
+COMMENTS_LIMIT = 1000
+"""Of one alert."""
 
 _COLUMNS = {
     "status": "status",
@@ -54,6 +58,8 @@ def _apply(row: Alert, principal: Principal, change: Body) -> None:
     elif row.resolved_time is None:
         row.resolved_time = moment
     if change.get("comment"):
+        if len(row.comments) >= COMMENTS_LIMIT:
+            raise bad_request(f"An alert has at most {COMMENTS_LIMIT} comments.")
         row.comments.append(
             AlertComment(
                 tenant_id=row.tenant_id,

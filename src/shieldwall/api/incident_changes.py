@@ -34,7 +34,8 @@ def update_incident(session: Session, principal: Principal, identifier: int, cha
 
     ApiError 404 for an unknown incident, 400 for one that was merged into another.
     """
-    row = session.scalar(select(Incident).where(Incident.id == identifier).with_for_update())
+    # As it is once the lock is held: whoever waited for it must not write back what was read before.
+    row = session.get(Incident, identifier, with_for_update=True, populate_existing=True)
     if row is None:
         raise missing(session, "Incident", Incident, identifier)
     if row.status == REDIRECTED:

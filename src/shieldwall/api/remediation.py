@@ -19,11 +19,11 @@ from shieldwall.api.odata.options import read_options
 from shieldwall.api.odata.query import fetch
 from shieldwall.api.routing import router as new_router
 from shieldwall.api.shapes import time_text
-from shieldwall.errors import not_found
 from shieldwall.exposure.labels import read_labels
 from shieldwall.exposure.models import RemediationDevice, RemediationTask
 from shieldwall.exposure.remediation import create_task, review
 from shieldwall.identity.principal import Principal
+from shieldwall.state.missing import missing
 from shieldwall.times import parse, to_text
 
 router = new_router("Vulnerability management")
@@ -166,5 +166,5 @@ def _due(text: str | None) -> datetime | None:
 def _find(session: Session, identifier: str) -> RemediationTask:
     row = session.scalar(select(RemediationTask).where(RemediationTask.id == identifier.lower()))
     if row is None:
-        raise not_found("Remediation task", identifier[:100])
+        raise missing(session, "Remediation task", RemediationTask, identifier.lower())
     return row

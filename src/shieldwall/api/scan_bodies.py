@@ -12,7 +12,7 @@ from shieldwall.api.bodies import Body, invalid_body
 from shieldwall.api.lookup import find_device_id
 from shieldwall.errors import ApiError, bad_request, missing_parameter
 from shieldwall.exposure.models import ScanDefinition
-from shieldwall.exposure.scans import ScanSecrets, shown
+from shieldwall.exposure.scans import MASK, SECRETS, ScanSecrets, shown
 
 TARGET_LIMIT = 20_000
 NAME_LIMIT = 200
@@ -63,6 +63,13 @@ def change_definition(secrets: ScanSecrets, session: Session, row: ScanDefinitio
         row.machine_id = _machine(session, body["scannerAgent"])
     if body.get("scanAuthenticationParams") is not None:
         credentials = _read_credentials(row.scan_type, body["scanAuthenticationParams"])
+        masked = [name for name, value in credentials.items() if name in SECRETS and value == MASK]
+        if masked:
+            # A client that sends back what it was shown means the secret that is kept.
+            present = secrets.open(row.sealed) if row.sealed else {}
+            if missing := [name for name in masked if name not in present]:
+                raise invalid_body(f"{missing[0]} is masked, and there is none to keep.")
+            credentials |= {name: present[name] for name in masked}
         row.sealed = secrets.seal(credentials)
         row.authentication = shown(credentials)
 

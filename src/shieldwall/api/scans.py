@@ -27,11 +27,14 @@ from shieldwall.exposure.models import ScanDefinition, ScanSession
 from shieldwall.exposure.scans import shown
 from shieldwall.identity import audit
 from shieldwall.identity.principal import Principal
+from shieldwall.state.engine import unscoped
 from shieldwall.times import now, to_text
 
 router = new_router("Authenticated scans")
 
 BATCH_LIMIT = 500
+DEFINITIONS_LIMIT = 1000
+"""Most scan definitions of a tenant."""
 SESSIONS_LIMIT = 4096
 UNSET = "0001-01-01T00:00:00Z"
 _NAMES = (
@@ -102,6 +105,10 @@ def create(request: Request, principal: Writer, body: Annotated[Body, Depends(DE
         if body.get(name) is None:
             raise missing_parameter(name)
     with services_of(request).database.session(principal.tenant_id) as session:
+        with unscoped(session):
+            present = session.scalar(select(func.count()).select_from(ScanDefinition)) or 0
+        if present >= DEFINITIONS_LIMIT:
+            raise bad_request(f"There are at most {DEFINITIONS_LIMIT} scan definitions.", "InvalidInput")
         row = ScanDefinition(id=str(uuid4()), created_by=principal.actor, created_time=now())
         change_definition(services_of(request).scan_secrets, session, row, body)
         session.add(row)

@@ -16,7 +16,10 @@ T = TypeVar("T")
 
 
 class AsyncClient:
-    """Calls the API at ``url``; to be closed, or used as a context."""
+    """Calls the API at ``url``; to be closed, or used as a context.
+
+    ValueError for an address without TLS that is not of this machine.
+    """
 
     def __init__(
         self,

@@ -12,8 +12,9 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 
@@ -62,7 +63,8 @@ class Session:
         retries: Retries | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.url = url.rstrip("/")
+        self.url = _safe(url)
+        self._authority = _safe(credentials.authority or url)
         self._credentials = credentials
         self._retries = retries or Retries()
         self._clock = clock
@@ -96,6 +98,9 @@ class Session:
 
     def _signed(self, method: str, path: str, query: Mapping[str, str], body: Any) -> Steps[httpx.Response]:
         """A good response; a token that the server no longer takes is replaced once."""
+        # Anything else would be read as a part of the host's name, and the token would go to another.
+        if not path.startswith("/"):
+            raise ClientError(f"not a path of the server: {path[:100]}")
         for fresh in (False, True):
             token = yield from self._access_token(fresh)
             response = yield from self._sent(
@@ -117,11 +122,10 @@ class Session:
         if self._token and not fresh and self._clock() < self._ends:
             return self._token
         mine = self._credentials
-        authority = (mine.authority or self.url).rstrip("/")
         response = yield from self._sent(
             httpx.Request(
                 "POST",
-                f"{authority}/{mine.tenant}/oauth2/v2.0/token",
+                f"{self._authority}/{quote(mine.tenant, safe='')}/oauth2/v2.0/token",
                 data={
                     "grant_type": "client_credentials",
                     "client_id": mine.client_id,
@@ -154,6 +158,24 @@ class Session:
             yield self._retries.pause(attempt, response)
 
 
+def _safe(url: str) -> str:
+    """An address that secrets may be sent to: encrypted, or on this machine. ValueError for any other."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme != "https" and not (parts.scheme == "http" and _is_here(host)):
+        raise ValueError(f"secrets are sent over https only, not to {parts.scheme}://{host}")
+    if not host or parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("the address has to be that of a server alone, such as https://edr.example.org")
+    return url.rstrip("/")
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _worth_trying(method: str, response: httpx.Response | None) -> bool:
     """Reading may always be repeated; what changes something only when the server says it did nothing."""
     if response is not None and response.status_code in (429, 503):
@@ -173,7 +195,7 @@ def _seconds(text: str | None) -> float | None:
     """``Retry-After``: seconds or a date."""
     if text is None:
         return None
-    if text.strip().isdigit():
+    if text.strip().isascii() and text.strip().isdigit():
         return float(text)
     try:
         return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())

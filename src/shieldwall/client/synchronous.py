@@ -16,7 +16,10 @@ T = TypeVar("T")
 
 
 class Client:
-    """Calls the API at ``url``; to be closed, or used as a context. One thread at a time may use it."""
+    """Calls the API at ``url``; to be closed, or used as a context. One thread at a time may use it.
+
+    ValueError for an address without TLS that is not of this machine.
+    """
 
     def __init__(
         self,

@@ -6,14 +6,14 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, ColumnElement, ForeignKey, Index, String, Text
+from sqlalchemy import JSON, ColumnElement, ForeignKey, Index, String, Text, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shieldwall.devices.models import device_ids
 from shieldwall.state.base import Base, DeviceScoped, TenantOwned, UtcDateTime
 
 
-class RemediationTask(TenantOwned, Base):
+class RemediationTask(TenantOwned, DeviceScoped, Base):
     """A request to act on a recommendation; column names follow the API's properties."""
 
     __tablename__ = "remediation_tasks"
@@ -48,6 +48,12 @@ class RemediationTask(TenantOwned, Base):
     fixed_devices: Mapped[int] = mapped_column(default=0)
 
     __table_args__ = (Index(None, "tenant_id", "created_on"), Index(None, "tenant_id", "status"))
+
+    @classmethod
+    def within(cls, groups: Collection[int]) -> ColumnElement[bool]:
+        """A task is of its devices; one of them is enough."""
+        devices = RemediationDevice.__table__.alias("reached_tasks")
+        return cls.id.in_(select(devices.c.task_id).where(devices.c.device_id.in_(device_ids(groups))))
 
 
 class RemediationDevice(TenantOwned, DeviceScoped, Base):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -17,7 +18,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from shieldwall.errors import ApiError, bad_request, not_found
 from shieldwall.identity import audit
 from shieldwall.identity.principal import Principal
-from shieldwall.identity.private_files import private_folder, write_file
+from shieldwall.identity.private_files import locked, private_folder, write_file
 from shieldwall.settings import Settings
 from shieldwall.state.base import Base, TenantOwned, UtcDateTime
 from shieldwall.state.engine import Database
@@ -86,9 +87,13 @@ class Library:
             # Before anything is written: what is refused must not fill the disk.
             _admit(session, name, len(content), override)
         path = self._path(principal.tenant_id, digest)
-        if not path.exists():
-            private_folder(path.parent)
-            write_file(path, content)
+        private_folder(path.parent)
+        # What is removed as unused is old; a content that is there already becomes new by being wanted again.
+        with locked(self._folder):
+            if path.exists():
+                os.utime(path)
+            else:
+                write_file(path, content)
         told = {
             "file_name": name,
             "sha256": digest,
@@ -152,8 +157,10 @@ class Library:
             rows = session.execute(select(LibraryFile.tenant_id, LibraryFile.sha256)).all()
             kept = {(tenant, digest) for tenant, digest in rows}
         for path in self._folder.glob("*/*"):
-            if (path.parent.name, path.name) not in kept and path.stat().st_mtime < oldest:
-                path.unlink(missing_ok=True)
+            if (path.parent.name, path.name) not in kept:
+                with locked(self._folder):
+                    if path.stat().st_mtime < oldest:
+                        path.unlink()
 
     def _path(self, tenant_id: str, digest: str) -> Path:
         return self._folder / str(UUID(tenant_id)) / digest
