@@ -125,6 +125,7 @@ operands = st.one_of(
             "trim('[ae]', ProcessCommandLine)",
             "extract('(w.*)', 1, ProcessCommandLine)",
             "strcat(FileName, 'k')",
+            "coalesce(AdditionalFields.Pipe, AdditionalFields.N)",
             "Lower",
             "Member",
         )
@@ -254,7 +255,7 @@ def test_the_rows_are_those_that_hunting_finds(telemetry: TelemetryStore) -> Non
     rules = WatchedRules(watched(query), Compiling())
     hits = rules.find(telemetry, "DeviceProcessEvents", "1").hits
     assert sorted((hit.row["FileName"], hit.row["L"]) for hit in hits if hit.tenant_id == tenant) == hunted
-    assert len(hunted) == 5
+    assert len(hunted) == 6
 
 
 def test_compiled_rules_are_the_same_from_data() -> None:

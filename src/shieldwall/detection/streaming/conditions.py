@@ -149,17 +149,18 @@ class Conditions:
 
     def _binary(self, node: Binary, frame: Frame) -> Need:
         if node.op == "matches regex":
-            source, text = self._source(node.left, frame), self._constant(node.right, frame)
-            if source is None or source.type not in ("string", "dynamic") or not isinstance(text, str):
+            sources, text = self._sources(node.left, frame), self._constant(node.right, frame)
+            if not isinstance(text, str) or any(item.type not in ("string", "dynamic") for item in sources):
                 return NOTHING
-            return patterns.required(text, partial(_need, source, form="part"))
+            found = [patterns.required(text, partial(_need, item, form="part")) for item in sources]
+            return any_of(found) if found else NOTHING
         form = _FORMS.get(node.op)
         if form is None:
             return NOTHING
         for of, other in ((node.left, node.right), (node.right, node.left)):
-            source = self._source(of, frame)
-            if source is not None:
-                return _need(source, self._constant(other, frame), form)
+            if sources := self._sources(of, frame):
+                value = self._constant(other, frame)
+                return any_of(_need(source, value, form) for source in sources)
             if form != "equal":
                 break
         return NOTHING
@@ -167,12 +168,12 @@ class Conditions:
     def _in(self, node: In, frame: Frame) -> Need:
         if node.op not in ("in", "in~", "has_any", "has_all"):
             return NOTHING
-        source = self._source(node.of, frame)
-        items = self._items(node.items, frame) if source is not None else None
-        if source is None or items is None:
+        sources = self._sources(node.of, frame)
+        items = self._items(node.items, frame) if sources else None
+        if items is None:
             return NOTHING
         form: Form = "equal" if node.op in ("in", "in~") else "part"
-        found = [_need(source, item, form) for item in items]
+        found = [any_of(_need(source, item, form) for source in sources) for item in items]
         return all_of(found) if node.op == "has_all" else any_of(found)
 
     def _items(self, nodes: list[Expr], frame: Frame) -> list[Any] | None:
@@ -217,6 +218,14 @@ class Conditions:
         while column is not None and column not in self._compiler.made and column.plain and column.deps:
             (column,) = column.deps if len(column.deps) == 1 else (None,)
         return column
+
+    def _sources(self, node: Expr, frame: Frame) -> list[Source]:
+        """Where the text of an expression may come from; empty if that is not known."""
+        if isinstance(node, Call) and node.name == "coalesce" and frame.env.find(node.name) is None:
+            found = [self._sources(arg, frame) for arg in node.args]
+            return [source for some in found for source in some] if all(found) else []
+        source = self._source(node, frame)
+        return [source] if source is not None else []
 
     def _source(self, node: Expr, frame: Frame) -> Source | None:
         """Where the text of an expression comes from; None if that is not known."""

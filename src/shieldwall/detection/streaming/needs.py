@@ -100,10 +100,11 @@ def trigger(need: Need) -> frozenset[Anchor] | None:
 
 def _commonness(found: frozenset[Anchor]) -> float:
     """Longer texts are rarer, and numbers and kinds of events common."""
-    return sum(1.0 if _is_common(item) else 1.0 / len(item.literal) ** 3 for item in found)
+    return sum(1.0 if is_common(item) else 1.0 / len(item.literal) ** 3 for item in found)
 
 
-def _is_common(item: Anchor) -> bool:
+def is_common(item: Anchor) -> bool:
+    """Whether it is of a kind of events, rather than of what happened in them."""
     return item.kind == "number" or item.column in COMMON_COLUMNS
 
 

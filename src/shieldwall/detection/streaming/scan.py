@@ -12,7 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from shieldwall.detection.streaming import kinds
 from shieldwall.detection.streaming.compiling import CompiledRule
+from shieldwall.detection.streaming.kinds import Place
 from shieldwall.detection.streaming.needs import All, Anchor, Kind, Need, Not, anchors, trigger
 from shieldwall.detection.streaming.texts import SPECIAL, searched
 from shieldwall.kql import sql
@@ -27,8 +29,6 @@ EMPTY = "''"
 REMEMBERED = 50_000
 """Sets of texts of which it is remembered what they mean."""
 
-Place = tuple[str, Kind]
-"""A column, and how it is searched."""
 Texts = tuple[tuple[str, ...], ...]
 """What is looked for in a column, in sets that are compiled each as one."""
 Found = tuple[tuple[int, ...], ...]
@@ -94,8 +94,34 @@ class TableScan:
             f"SELECT toString(TenantId), {', '.join(['groupArray(k)', *names])} FROM (SELECT TenantId, "
             f"{', '.join([f'{row_key(TABLES[self.table])} AS k', *columns])} "
             f"FROM {DATABASE}.{self.table} AS q "
-            f"WHERE {where}){some} GROUP BY {', '.join(['TenantId', *names])}"
+            f"WHERE {where}{self._of_kinds}){some} GROUP BY {', '.join(['TenantId', *names])}"
         )
+
+    @cached_property
+    def _of_kinds(self) -> str:
+        """SQL, with AND in front, that is true of rows of the kinds that rules ask for."""
+        wanted = kinds.wanted(rule.need for rule in self.rules)
+        if wanted is None:
+            return ""
+        terms = [
+            " AND ".join(
+                self._one_of(place, {anchor.literal for anchor in found}) for place, found in term.items()
+            )
+            for term in wanted
+        ]
+        return f" AND ({' OR '.join(f'({term})' for term in terms) or 'false'})"
+
+    def _one_of(self, place: Place, texts: set[str]) -> str:
+        """SQL that is true of rows with one of the texts, or with a character that may stand for others."""
+        parts = []
+        number = 0
+        for other, sets in self.texts.items():
+            for listed in sets:
+                if other == place:
+                    found = [str(at) for at, text in enumerate(listed, 1) if text in texts or text in SPECIAL]
+                    parts.append(f"hasAny(s{number}, [{', '.join(found)}])" if found else "false")
+                number += 1
+        return f"({' OR '.join(parts)})"
 
     @cached_property
     def _expressions(self) -> tuple[str, ...]:
