@@ -306,6 +306,20 @@ def test_links_expire_and_cannot_be_changed(
     assert "Signature not valid in the specified key time frame" in over.text
 
 
+def test_a_link_is_fetched_ten_times_a_minute(full: Callable[..., dict], api: Api) -> None:
+    monthly = full("/api/machines/SoftwareInventoryExport")["exportFiles"]
+    other = full("/api/machines/secureConfigurationsAssessmentExport")["exportFiles"]
+    for _ in range(10):
+        assert api.http.request("GET", monthly[0]).status_code == 200
+    wrong = monthly[0].replace("sig=", "sig=0")
+    assert api.http.request("GET", wrong).status_code == 403, "who has no link learns nothing of its use"
+    refused = api.http.request("GET", monthly[0])
+    assert refused.status_code == 429
+    assert refused.json()["error"]["code"] == "TooManyRequests"
+    assert 0 < int(refused.headers["retry-after"]) <= 60
+    assert api.http.request("GET", other[0]).status_code == 200, "each link has its own"
+
+
 def test_hours_of_links(full: Callable[..., dict], api: Api) -> None:
     def hours(name: str, query: str = "") -> float:
         link = full(f"/api/machines/{name}{query}")["exportFiles"][0]

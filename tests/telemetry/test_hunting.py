@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
 
 from shieldwall.errors import ApiError
+from shieldwall.telemetry import hunting
 from shieldwall.telemetry.hunting import Cancellation, Hunting, Limits, compiled
 from shieldwall.telemetry.store import TelemetryStore
 from shieldwall.times import now
@@ -236,6 +239,20 @@ def test_large_queries_work_or_fail_clearly(
         assert "unexpected error" not in error.message, error.__cause__
     # A second on a quiet machine; more where tests share it.
     assert time.monotonic() - started < 8
+
+
+def test_words_of_the_engine_are_neither_told_nor_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(
+        hunting, "logger", SimpleNamespace(error=lambda *told, **more: said.append(f"{told} {more}"))
+    )
+    error = DatabaseError("Code: 6. DB::Exception: Cannot parse string 'secret words' as UInt64")
+    with pytest.raises(ApiError) as refused, hunting.answered():
+        raise error
+    assert refused.value.message == hunting.UNKNOWN
+    (line,) = said
+    assert "DatabaseError" in line
+    assert "secret" not in line
 
 
 def test_compiling_needs_no_store() -> None:

@@ -104,6 +104,7 @@ def export_file(day: str, minute: str, kind: str, organisation: str, name: str, 
     assessment = BY_KIND.get(file.kind)
     if assessment is None:
         raise ApiError(404, "NotFound", "There is no such file.")
+    request.app.state.limits.admit_link(file.tenant_id, path)
     return StreamingResponse(
         _compressed(_lines(services, assessment, file)),
         media_type="application/gzip",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from shieldwall.api.contract import Limit, load, shape
 from shieldwall.errors import too_many_requests
@@ -26,6 +26,8 @@ HUNTING = frozenset(
         ("POST", "/v1.0/security/runhuntingquery"),
     }
 )
+LINK = (Limit(10, 60), Limit(60, 3600))
+"""How often what is behind one signed link may be fetched: it names no caller, and each fetch reads anew."""
 SWEEP_SECONDS = 300
 _UNITS = {60: "minute", 3600: "hour"}
 
@@ -53,12 +55,17 @@ class RateLimits:
     def admit(self, principal: Principal, method: str, template: str) -> None:
         """Count one call. ApiError 429 with Retry-After where the application has none left."""
         limits = self._limits.get((method, shape(template)))
-        if limits is None:
-            return
+        if limits is not None:
+            self._count((principal.tenant_id, principal.application_id, method, template), limits)
+
+    def admit_link(self, tenant_id: str, path: str) -> None:
+        """Count one fetch by a valid link. ApiError 429 with Retry-After where there were too many."""
+        self._count((tenant_id, "", "GET", path), LINK)
+
+    def _count(self, key: tuple[str, str, str, str], limits: Sequence[Limit]) -> None:
         now = self._clock()
         with self._lock:
             self._sweep(now)
-            key = (principal.tenant_id, principal.application_id, method, template)
             calls = self._calls.setdefault(key, deque())
             longest = max(limit.seconds for limit in limits)
             while calls and calls[0] <= now - longest:

@@ -15,7 +15,7 @@ from shieldwall.api.access import services_of
 from shieldwall.api.answers import Entity
 from shieldwall.api.odata.clickhouse import Source, count_rows, fetch_rows, rows_set
 from shieldwall.api.odata.compile import Condition
-from shieldwall.api.odata.fields import EntitySet, Field, Kind
+from shieldwall.api.odata.fields import EntitySet, Kind
 from shieldwall.api.odata.options import read_options
 from shieldwall.errors import not_found
 from shieldwall.exposure.labels import read_labels
@@ -75,7 +75,7 @@ def one(request: Request, principal: Principal, entity: EntitySet, rows: Source,
 
 def _read(entity: EntitySet, kept: Row) -> Row:
     """A row with its times as times."""
-    times = {each.name for each in entity.fields.values() if isinstance(each, Field) and each.kind is Kind.TIME}
+    times = {each.name for each in entity.fields.values() if each.kind is Kind.TIME}
     return {
         name: datetime.fromisoformat(value).replace(tzinfo=UTC) if value and name in times else value
         for name, value in kept.items()
