@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from shieldwall.detection.streaming.cache import RuleCache
 from shieldwall.detection.streaming.compiling import CompiledRule, compile_rule
-from shieldwall.detection.streaming.matching import Compiling, WatchedRules, find_one_by_one
+from shieldwall.detection.streaming.matching import WatchedRules, find_one_by_one
 from shieldwall.telemetry.hunting import Hunting
 from shieldwall.telemetry.store import TelemetryStore
 
@@ -233,7 +234,7 @@ def test_one_pass_finds_what_each_rule_finds_alone_at_length(
 def agree(store: TelemetryStore, made: list[dict[str, Any]], asked: list[str]) -> None:
     tenant = stored(store, made)
     where = f"TenantId = '{tenant}'"
-    compiled = Compiling()
+    compiled = RuleCache()
     rules = WatchedRules(watched(*asked), compiled)
     found = rules.find(store, "DeviceProcessEvents", where)
     assert not found.failed
@@ -252,7 +253,7 @@ def test_the_rows_are_those_that_hunting_finds(telemetry: TelemetryStore) -> Non
     hunting = Hunting(telemetry)
     with hunting.hunt(tenant, query, hunting.limits) as hunt:
         hunted = sorted(map(tuple, hunt.rows))
-    rules = WatchedRules(watched(query), Compiling())
+    rules = WatchedRules(watched(query), RuleCache())
     hits = rules.find(telemetry, "DeviceProcessEvents", "1").hits
     assert sorted((hit.row["FileName"], hit.row["L"]) for hit in hits if hit.tenant_id == tenant) == hunted
     assert len(hunted) == 6

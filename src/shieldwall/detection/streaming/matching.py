@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
 
 from clickhouse_connect.driver.client import Client
 
-from shieldwall import log
 from shieldwall.detection.rules.rule import Rule, RuleHit
-from shieldwall.detection.streaming.compiling import CompiledRule, compile_rule
+from shieldwall.detection.streaming.compiling import CompiledRule
 from shieldwall.detection.streaming.evaluation import Class, Evaluation, evaluate, with_settings
 from shieldwall.detection.streaming.scan import Found, TableScan, scans
 from shieldwall.kql.errors import KqlError
 from shieldwall.telemetry.store import TelemetryStore
-
-logger = log.get("detection")
 
 Key = tuple[str, str]
 """Tenant and rule."""
@@ -40,11 +38,16 @@ class Compiled(Protocol):
 
 @dataclass
 class Matches:
-    """Hits, the first of each rule and tenant; how many there were in all; and why rules failed."""
+    """Hits, the first of each rule and tenant; how many there were in all; and why rules failed, by id."""
 
     hits: list[RuleHit] = field(default_factory=list)
     counts: dict[Key, int] = field(default_factory=dict)
-    failed: dict[Key, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def over(self) -> dict[Key, int]:
+        """How many rows of each rule and tenant are counted only."""
+        shown = Counter((hit.tenant_id, hit.rule_id) for hit in self.hits)
+        return {key: count - shown[key] for key, count in self.counts.items() if count > shown[key]}
 
     def add(self, other: Matches) -> None:
         self.hits += other.hits
@@ -82,6 +85,13 @@ class WatchedRules:
         for scan in self.scans.values():
             client.query(with_settings(scan.statement("0")))
 
+    def find_all(self, store: TelemetryStore, tables: Iterable[str], where: str) -> Matches:
+        """What the rules find in the rows of several tables under ``where``."""
+        found = Matches()
+        for table in tables:
+            found.add(self.find(store, table, where))
+        return found
+
     def find(self, store: TelemetryStore, table: str, where: str) -> Matches:
         """What the rules find in the rows of ``table`` under ``where``, SQL of our own making over ``q``."""
         scan = self.scans.get(table)
@@ -112,7 +122,7 @@ class WatchedRules:
                 matches.hits += [RuleHit(rule_id, tenant, scan.table, row) for row in rows.rows]
         for number, problem in found.failed.items():
             for item in self._by_query[scan.rules[number].query]:
-                matches.failed[("", item.rule.id)] = problem
+                matches.failed[item.rule.id] = problem
         return matches
 
 
@@ -120,23 +130,6 @@ def scanned_rows(client: Client, scan: TableScan, where: str) -> Iterable[tuple[
     """Tenant, keys of rows, and what of the scan's texts these have."""
     for tenant, keys, *found in client.query(with_settings(scan.statement(where))).result_rows:
         yield tenant, keys, tuple(map(tuple, found))
-
-
-class Compiling:
-    """Compiles each query once."""
-
-    def __init__(self, known: Mapping[str, CompiledRule | KqlError] | None = None) -> None:
-        self.known: dict[str, CompiledRule | KqlError] = dict(known or {})
-
-    def get(self, query: str) -> CompiledRule | KqlError:
-        found = self.known.get(query)
-        if found is None:
-            try:
-                found = compile_rule(query)
-            except KqlError as error:
-                found = error
-            self.known[query] = found
-        return found
 
 
 def find_one_by_one(store: TelemetryStore, rules: Iterable[CompiledRule], where: str) -> dict[str, int]:
