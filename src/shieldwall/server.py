@@ -55,6 +55,7 @@ def chores(services: Services) -> list[Chore]:
         Chore("package retention", 3600, services.packages.prune),
         Chore("investigation triggers", 1, services.investigation_triggers.take_up),
         Chore("investigation starts", 1, services.investigation_work.begin_queued),
+        Chore("continuous rules", 1, services.continuous.refresh),
         Chore("scheduled rules", 1, services.rule_work.run_due),
         Chore("built-in scheduled rules", 60, lambda: follow_builtin(services.database)),
         Chore("rule responses", 1, services.rule_responses.carry_out),
@@ -84,6 +85,7 @@ def create_app(services: Services) -> Starlette:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         sys.setswitchinterval(SWITCH_SECONDS)
         await asyncio.to_thread(services.matcher.start)
+        await asyncio.to_thread(services.continuous.start)
         await services.ingester.start()
         await asyncio.to_thread(services.rule_work.start)
         await asyncio.to_thread(services.investigation_work.start)

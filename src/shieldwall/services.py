@@ -10,6 +10,7 @@ from shieldwall.detection.matching import IndicatorMatcher
 from shieldwall.detection.rules.running import RuleRunner
 from shieldwall.detection.rules.service import RuleService
 from shieldwall.detection.rules.work import RuleWork
+from shieldwall.detection.streaming.continuous import ContinuousDetection
 from shieldwall.exposure.links import ExportLinks
 from shieldwall.exposure.scans import ScanSecrets
 from shieldwall.exposure.summaries import Summaries
@@ -42,6 +43,7 @@ class Services:
     tokens: TokenService
     indicators: IndicatorService
     matcher: IndicatorMatcher
+    continuous: ContinuousDetection
     lookback: Lookback
     actions: ActionService
     packages: PackageStore
@@ -71,6 +73,7 @@ class Services:
         telemetry = TelemetryStore.open(settings)
         wakeups = Wakeups()
         matcher = IndicatorMatcher(telemetry, database, settings)
+        continuous = ContinuousDetection(telemetry, database, settings)
         indicators = IndicatorService(database, wakeups, settings)
         actions = ActionService(database, wakeups, settings)
         hunting = Hunting.build(telemetry, settings)
@@ -84,6 +87,7 @@ class Services:
             tokens=TokenService(settings, database),
             indicators=indicators,
             matcher=matcher,
+            continuous=continuous,
             lookback=Lookback(telemetry, database, settings),
             actions=actions,
             packages=PackageStore(settings),
@@ -99,7 +103,7 @@ class Services:
             rule_work=RuleWork(rule_runner, database, telemetry, hunting),
             rule_responses=RuleResponses(database, actions, investigations, indicators),
             signer=CommandSigner(settings),
-            ingester=Ingester(telemetry, database, observers=[matcher]),
+            ingester=Ingester(telemetry, database, observers=[continuous, matcher]),
             hunting=hunting,
             quota=HuntingQuota(
                 settings.hunting_calls_per_minute,
