@@ -7,6 +7,10 @@ from prometheus_client import Counter, Gauge, Histogram
 events = Counter("shieldwall_events", "Events by the stage they reached", ["stage", "table"])
 """Stages: what is ``received`` is ``stored``, ``rejected`` or ``failed`` (to come again); ``duplicate``
 was stored before, ``matched`` touched an indicator, ``dropped`` is what agents say they lost."""
+records = Counter(
+    "shieldwall_source_records", "Records of other sensors by what they tell of", ["source", "kind", "stage"]
+)
+"""Kind is empty for records that went to SourceEvents alone."""
 batches = Counter("shieldwall_batches", "Agent batches by outcome", ["outcome"])
 ingest_pending = Gauge("shieldwall_ingest_pending_bytes", "Bytes accepted and not yet stored")
 ingest_lag = Histogram(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shieldwall.detection.external.intake import ExternalAlerts
+from shieldwall.detection.external.late import LateTelemetry
+from shieldwall.detection.external.offers import IndicatorOffers
 from shieldwall.detection.indicators import IndicatorService
 from shieldwall.detection.lookback import Lookback
 from shieldwall.detection.matching import IndicatorMatcher
@@ -24,6 +27,7 @@ from shieldwall.response.library import Library
 from shieldwall.response.packages import PackageStore
 from shieldwall.response.signing import CommandSigner
 from shieldwall.settings import Settings
+from shieldwall.sources.stage import source_stage
 from shieldwall.state.engine import Database
 from shieldwall.telemetry.hunting import Hunting
 from shieldwall.telemetry.ingest import Ingester
@@ -42,6 +46,8 @@ class Services:
     wakeups: Wakeups
     tokens: TokenService
     indicators: IndicatorService
+    indicator_offers: IndicatorOffers
+    external_alerts: ExternalAlerts
     matcher: IndicatorMatcher
     continuous: ContinuousDetection
     lookback: Lookback
@@ -73,8 +79,10 @@ class Services:
         telemetry = TelemetryStore.open(settings)
         wakeups = Wakeups()
         matcher = IndicatorMatcher(telemetry, database, settings)
+        indicators = IndicatorService(database, wakeups, settings)
         continuous = ContinuousDetection(telemetry, database, settings)
         indicators = IndicatorService(database, wakeups, settings)
+        offers = IndicatorOffers(database, indicators)
         actions = ActionService(database, wakeups, settings)
         hunting = Hunting.build(telemetry, settings)
         rule_runner = RuleRunner(database, hunting, settings)
@@ -86,6 +94,8 @@ class Services:
             wakeups=wakeups,
             tokens=TokenService(settings, database),
             indicators=indicators,
+            indicator_offers=offers,
+            external_alerts=ExternalAlerts(database, telemetry, offers, settings),
             matcher=matcher,
             continuous=continuous,
             lookback=Lookback(telemetry, database, settings),
@@ -103,7 +113,12 @@ class Services:
             rule_work=RuleWork(rule_runner, database, telemetry, hunting),
             rule_responses=RuleResponses(database, actions, investigations, indicators),
             signer=CommandSigner(settings),
-            ingester=Ingester(telemetry, database, observers=[continuous, matcher]),
+            ingester=Ingester(
+                telemetry,
+                database,
+                observers=[continuous, matcher, LateTelemetry(telemetry)],
+                sources=source_stage(telemetry, database),
+            ),
             hunting=hunting,
             quota=HuntingQuota(
                 settings.hunting_calls_per_minute,

@@ -23,6 +23,9 @@ LOCAL = "_local"
 REJECTS = "IngestRejects"
 """Lines that agents sent and that could not be stored."""
 
+RECENT_DAYS = 31
+"""Events that come later than this are a recording's."""
+
 TEXT_INDEX = "ix_text_"
 FIND_INDEX = "ix_find_"
 
@@ -42,7 +45,6 @@ def create_table(table: Table, days: int, cluster: str = "") -> Iterator[str]:
     """Statements that make ``table``, rows kept ``days`` days; spread over ``cluster`` if one is named."""
     name = f"{table.name}{LOCAL}" if cluster else table.name
     on_cluster = f" ON CLUSTER `{cluster}`" if cluster else ""
-    time = "Timestamp" if table.is_event else "IngestionTime"
     engine = (
         f"ReplicatedMergeTree('/clickhouse/tables/{{shard}}/{DATABASE}/{name}', '{{replica}}')"
         if cluster
@@ -52,7 +54,7 @@ def create_table(table: Table, days: int, cluster: str = "") -> Iterator[str]:
     yield (
         f"CREATE TABLE IF NOT EXISTS {DATABASE}.{name}{on_cluster} (\n  "
         + ",\n  ".join([*_columns(table), *_indexes(table)])
-        + f"\n) ENGINE = {engine}\nPARTITION BY toDate({time})\nORDER BY ({_order(table)})\n"
+        + f"\n) ENGINE = {engine}\nPARTITION BY {_partition(table)}\nORDER BY ({_order(table)})\n"
         + f"TTL {_expiry(table, days)}\nSETTINGS {_SETTINGS}"
     )
     if cluster:
@@ -118,8 +120,23 @@ def search_indexes(table: Table) -> list[str]:
     return [f"{TEXT_INDEX}{name}" for name in table.text] + [f"{FIND_INDEX}{name}" for name in table.find]
 
 
+def _partition(table: Table) -> str:
+    """By day. A recording may tell of a hundred days: its rows stay together by the day they came."""
+    if not table.is_event:
+        return "toDate(IngestionTime)"
+    old = f"Timestamp < IngestionTime - {RECENT_DAYS * 24 * 3600}"
+    return f"(toDate(if({old}, IngestionTime, Timestamp)), {old})"
+
+
 def _expiry(table: Table, days: int) -> str:
-    return f"toDateTime({'Timestamp' if table.is_event else 'IngestionTime'}) + toIntervalDay({days})"
+    """An old recording that is stored now is kept as long as what happens now."""
+    time = "greatest(Timestamp, IngestionTime)" if table.is_event else "IngestionTime"
+    return f"toDateTime({time}) + toIntervalDay({days})"
+
+
+def keeps_for(table: Table, days: int, engine: str) -> bool:
+    """Whether a table with the engine that ClickHouse describes so keeps its rows for ``days`` days."""
+    return f"TTL {_expiry(table, days)}" in engine
 
 
 def _order(table: Table) -> str:

@@ -1,8 +1,9 @@
-"""Storing agents' batches: grouped, bounded, exactly once, acknowledged only when durable.
+"""Storing batches of agents and other sensors: grouped, bounded, once, acknowledged only when durable.
 
 A batch's rows go to ClickHouse under the id of its group. Then one transaction of the state commits the
 group's id, how far each agent's stream has come, and whatever the observers wrote. A group whose id was never
-committed is undone at the next start, and its agents, never acknowledged, send it again.
+committed is undone at the next start, and its senders, never acknowledged, send it again. Records of other
+sensors carry no place in a stream: what was stored before is known by the record itself.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from clickhouse_connect.driver.client import Client
 from sqlalchemy.orm import Session
 
 from shieldwall import log, metrics
@@ -23,8 +25,7 @@ from shieldwall.errors import ApiError, too_many_requests
 from shieldwall.settings import Settings
 from shieldwall.state.engine import Database
 from shieldwall.telemetry import ledger
-from shieldwall.telemetry.schema import TABLES
-from shieldwall.telemetry.staging import Bounds, Stage, Verdict
+from shieldwall.telemetry.staging import Bounds, Stage, Staging, Verdict
 from shieldwall.telemetry.store import TelemetryStore
 from shieldwall.telemetry.unpack import too_large, unpack
 from shieldwall.times import now
@@ -59,6 +60,9 @@ class Batch:
     sequence: int
     body: bytes
     encoding: str
+    source: str = ""
+    """Where the lines are records of another sensor: the form they are in. The device is then only the one of
+    records that name none, and stream and sequence mean nothing."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,8 @@ class BatchResult:
     stored: int
     duplicate: bool
     rejected: tuple[Rejection, ...]
+    verdicts: tuple[Verdict, ...] = ()
+    """Of records of other sensors: all counts, by source and kind."""
 
 
 @dataclass(frozen=True)
@@ -103,11 +109,13 @@ class _Unpacked:
     stream: str
     sequence: int
     payload: bytes
+    source: str
 
     @property
     def key(self) -> tuple[str, str]:
-        """The stream that it belongs to; batches of one are stored in their order."""
-        return self.device_id, self.stream
+        """What it is stored in order with: its stream, or all records of other sensors of its tenant, so that
+        one that comes twice at once is found to be stored."""
+        return ("", self.tenant_id) if self.source else (self.device_id, self.stream)
 
 
 @dataclass(frozen=True)
@@ -116,14 +124,25 @@ class _Waiting:
     answer: asyncio.Future[BatchResult]
 
 
-class Ingester:
-    """Takes batches from many requests and stores them in groups."""
+Stager = Callable[[TelemetryStore, Client, int], Staging]
+"""Makes the staging of one group, given its id."""
 
-    def __init__(self, store: TelemetryStore, database: Database, observers: Iterable[Observer] = ()) -> None:
+
+class Ingester:
+    """Takes batches from many requests and stores them in groups; ``sources`` stages other sensors'."""
+
+    def __init__(
+        self,
+        store: TelemetryStore,
+        database: Database,
+        observers: Iterable[Observer] = (),
+        sources: Stager | None = None,
+    ) -> None:
         self._store = store
         self._settings: Settings = store.settings
         self._database = database
         self._observers = tuple(observers)
+        self._sources = sources
         self._waiting: list[_Waiting] = []
         self._busy: set[tuple[str, str]] = set()
         self._changed = asyncio.Event()
@@ -179,6 +198,7 @@ class Ingester:
                 batch.stream,
                 batch.sequence,
                 payload,
+                batch.source,
             )
             answer: asyncio.Future[BatchResult] = asyncio.get_running_loop().create_future()
             self._waiting.append(_Waiting(unpacked, answer))
@@ -244,7 +264,8 @@ class Ingester:
         for waiting in self._waiting:
             size += len(waiting.batch.payload)
             full = len(group) >= GROUP_BATCHES or (group and size > most)
-            (left if full or waiting.batch.key in self._busy else group).append(waiting)
+            other = group and bool(waiting.batch.source) != bool(group[0].batch.source)
+            (left if full or other or waiting.batch.key in self._busy else group).append(waiting)
         self._waiting = left
         return group
 
@@ -260,10 +281,15 @@ class Ingester:
                 return
             metrics.batches.labels("failed").inc()
             if not group[0].answer.done():
-                refusal = ApiError(
-                    503, "InternalServerError", "The batch was not stored.", headers={"Retry-After": "5"}
+                refusal = (
+                    error
+                    if isinstance(error, ApiError)
+                    else ApiError(
+                        503, "InternalServerError", "The batch was not stored.", headers={"Retry-After": "5"}
+                    )
                 )
-                refusal.__cause__ = error
+                if refusal is not error:
+                    refusal.__cause__ = error
                 group[0].answer.set_exception(refusal)
             return
         for waiting, result in zip(group, results, strict=True):
@@ -272,8 +298,9 @@ class Ingester:
 
     def _store_group(self, batches: Sequence[_Unpacked]) -> list[BatchResult]:
         began = time.monotonic()
+        streams = [batch for batch in batches if not batch.source]
         with self._database.system_read() as session:
-            fresh = ledger.fresh(session, batches)
+            fresh = ledger.fresh(session, streams) if streams else [True] * len(batches)
         chosen = [batch for batch, new in zip(batches, fresh, strict=True) if new]
         verdicts = self._store_fresh(chosen) if chosen else []
         metrics.ingest_flush.observe(time.monotonic() - began)
@@ -293,25 +320,21 @@ class Ingester:
         verdicts: list[Verdict] = []
         try:
             with self._store.writer() as client:
-                stage = Stage(self._store, client, group_id)
+                stage = self._stage(batches[0].source)(self._store, client, group_id)
                 try:
                     verdicts = stage.load(batches, bounds)
                     rows = _count(verdicts)
                     for verdict in verdicts:
                         metrics.events.labels("received", verdict.table or "unknown").inc(verdict.count)
-                    for name in rows:
-                        stage.store(TABLES[name], extra=False)
-                        if any(verdict.extra for verdict in verdicts if verdict.table == name):
-                            stage.store(TABLES[name], extra=True)
-                    if any(verdict.reason for verdict in verdicts):
-                        stage.store_rejects()
+                    stage.store()
                 finally:
                     stage.drop()
             group = StoredGroup(group_id, rows, frozenset(batch.tenant_id for batch in batches))
             # One after another: what observers conclude may rest on what they concluded before.
             with self._commits, self._database.system_session() as session:
                 afterwards = [observer.observe(group, session) for observer in self._observers if rows]
-                ledger.commit(session, group_id, sum(rows.values()), batches)
+                streams = [batch for batch in batches if not batch.source]
+                ledger.commit(session, group_id, sum(rows.values()), streams)
         except BaseException:
             for verdict in verdicts:
                 metrics.events.labels("failed", verdict.table or "unknown").inc(verdict.count)
@@ -322,6 +345,12 @@ class Ingester:
             if action:
                 action()
         return verdicts
+
+    def _stage(self, source: str) -> Stager:
+        if not source:
+            return Stage
+        assert self._sources is not None
+        return self._sources
 
 
 def _expand(batch: Batch, settings: Settings) -> bytes:
@@ -340,7 +369,10 @@ def _note(verdicts: Sequence[Verdict]) -> None:
     time = now()
     for verdict in verdicts:
         table = verdict.table or "unknown"
-        metrics.events.labels("rejected" if verdict.reason else "stored", table).inc(verdict.count)
+        stage = "rejected" if verdict.reason else "duplicate" if verdict.duplicate else "stored"
+        metrics.events.labels(stage, table).inc(verdict.count)
+        if verdict.source:
+            metrics.records.labels(verdict.source, verdict.kind, stage).inc(verdict.count)
         if verdict.dropped and not verdict.reason:
             metrics.events.labels("dropped", "unknown").inc(verdict.dropped)
         if verdict.oldest and not verdict.reason:
@@ -350,8 +382,8 @@ def _note(verdicts: Sequence[Verdict]) -> None:
 def _count(verdicts: Sequence[Verdict]) -> dict[str, int]:
     rows: dict[str, int] = {}
     for verdict in verdicts:
-        if not verdict.reason:
-            rows[verdict.table] = rows.get(verdict.table, 0) + verdict.count
+        for table in verdict.tables:
+            rows[table] = rows.get(table, 0) + verdict.count
     return rows
 
 
@@ -359,7 +391,8 @@ def _result(verdicts: Sequence[Verdict], batch: int) -> BatchResult:
     mine = [verdict for verdict in verdicts if verdict.batch == batch]
     rejected = [Rejection(line, verdict.reason) for verdict in mine for line in verdict.lines]
     return BatchResult(
-        sum(verdict.count for verdict in mine if not verdict.reason),
+        sum(verdict.count for verdict in mine if not verdict.reason and not verdict.duplicate),
         False,
         tuple(sorted(rejected, key=lambda rejection: rejection.line)),
+        tuple(verdict for verdict in mine if verdict.source or verdict.duplicate),
     )

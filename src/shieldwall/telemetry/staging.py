@@ -17,7 +17,7 @@ from typing import Protocol
 from clickhouse_connect.driver.client import Client
 
 from shieldwall.telemetry.ddl import DATABASE, REJECTS, search_indexes
-from shieldwall.telemetry.schema import TABLES, Table
+from shieldwall.telemetry.schema import SOURCE_EVENTS, TABLES, Table
 from shieldwall.telemetry.store import TelemetryStore
 
 EVENT_TABLES = tuple(sorted(name for name, table in TABLES.items() if table.from_agents))
@@ -46,6 +46,8 @@ class Staged(Protocol):
     @property
     def device_group(self) -> str: ...
     @property
+    def source(self) -> str: ...
+    @property
     def stream(self) -> str: ...
     @property
     def sequence(self) -> int: ...
@@ -61,12 +63,26 @@ class Verdict:
     table: str
     reason: str
     count: int
-    extra: bool
+    extra: bool = False
     """Whether some of them have keys that are no column's."""
-    lines: tuple[int, ...]
-    oldest: datetime | None
-    dropped: int
+    lines: tuple[int, ...] = ()
+    oldest: datetime | None = None
+    dropped: int = 0
     """Events that the agent says it lost."""
+    duplicate: bool = False
+    """Whether they were stored before."""
+    source: str = ""
+    """Of records of other sensors: whose they are, and what kind of event the mapping says they tell of."""
+    channel: str = ""
+    kind: str = ""
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Where they are stored."""
+        if self.reason or self.duplicate:
+            return ()
+        whole = (SOURCE_EVENTS,) if self.source else ()
+        return (*whole, self.table) if self.table else whole
 
 
 @dataclass(frozen=True)
@@ -88,8 +104,20 @@ class Bounds:
         return f"now64(7) - toIntervalDay({days})"
 
 
-class Stage:
+class Staging(Protocol):
     """Scratch tables of one group; ``drop`` them when the group is stored."""
+
+    def load(self, batches: Sequence[Staged], bounds: Bounds) -> list[Verdict]:
+        """Stage the batches and judge each of their lines."""
+
+    def store(self) -> None:
+        """Insert the good lines, and keep the others with their reasons."""
+
+    def drop(self) -> None: ...
+
+
+class Stage:
+    """The staging of agents' batches, whose lines are rows already."""
 
     def __init__(self, store: TelemetryStore, client: Client, group_id: int) -> None:
         self._store = store
@@ -97,6 +125,7 @@ class Stage:
         self._group_id = group_id
         self._batches = f"{DATABASE}.stage_batches_{group_id}"
         self._lines = f"{DATABASE}.stage_lines_{group_id}"
+        self._verdicts: list[Verdict] = []
 
     def load(self, batches: Sequence[Staged], bounds: Bounds) -> list[Verdict]:
         """Stage the batches and judge each of their lines."""
@@ -117,12 +146,22 @@ class Stage:
             "least(JSONExtractUInt(line, 'AdditionalFields', 'Count'), 1000000000), 0), 0)) "
             f"FROM {self._lines} GROUP BY batch, table, reason"
         )
-        return [
+        self._verdicts = [
             Verdict(batch, table, reason, count, bool(extra), tuple(lines), oldest, dropped)
             for batch, table, reason, count, extra, lines, oldest, dropped in found.result_rows
         ]
+        return self._verdicts
 
-    def store(self, table: Table, *, extra: bool) -> None:
+    def store(self) -> None:
+        good = [verdict for verdict in self._verdicts if not verdict.reason]
+        for name in dict.fromkeys(verdict.table for verdict in good):
+            self._insert(TABLES[name], extra=False)
+            if any(verdict.extra for verdict in good if verdict.table == name):
+                self._insert(TABLES[name], extra=True)
+        if len(good) < len(self._verdicts):
+            self._store_rejects()
+
+    def _insert(self, table: Table, *, extra: bool) -> None:
         """Insert the good lines of ``table``, those with keys that are no column's or those without."""
         ours = {"DeviceId": "device", "DeviceName": "name", "MachineGroup": "device_group"}
         if extra:
@@ -143,7 +182,7 @@ class Stage:
             f"FROM {self._lines} WHERE table = '{table.name}' AND reason = '' AND extra = {extra}"
         )
 
-    def store_rejects(self) -> None:
+    def _store_rejects(self) -> None:
         """Keep the rejected lines with their reasons."""
         self._client.command(
             f"INSERT INTO {DATABASE}.{REJECTS} "
@@ -161,12 +200,13 @@ def _rows(batches: Sequence[Staged]) -> Iterator[bytes]:
     for number, batch in enumerate(batches):
         yield struct.pack("<I", number)
         for text in (batch.tenant_id, batch.device_id, batch.device_name, batch.device_group, batch.stream):
-            yield from _binary(text.encode())
+            yield from binary(text.encode())
         yield struct.pack("<q", batch.sequence)
-        yield from _binary(batch.payload)
+        yield from binary(batch.payload)
 
 
-def _binary(value: bytes) -> Iterator[bytes]:
+def binary(value: bytes) -> Iterator[bytes]:
+    """A text in ClickHouse's RowBinary format."""
     size = len(value)
     prefix = bytearray()
     while size > 0x7F:

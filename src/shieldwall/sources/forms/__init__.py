@@ -1,0 +1,1 @@
+"""How records of each source are written: SQL over raw JSON lines, a module for each family of sensors."""
