@@ -50,6 +50,8 @@ def chores(services: Services) -> list[Chore]:
     return [
         Chore("indicator expiry", 1, services.indicators.expire),
         Chore("indicator look-back", 1, services.lookback.run_pending),
+        Chore("external alerts", 1, services.external_alerts.retry),
+        Chore("accepted indicators", 5, services.indicator_offers.apply_accepted),
         Chore("action deadlines", 5, services.actions.expire),
         Chore("device health", 60, lambda: update_health(services.database)),
         Chore("package retention", 3600, services.packages.prune),

@@ -21,6 +21,8 @@ from fastapi import FastAPI
 from shieldwall import log
 from shieldwall.alerts.models import Alert, AlertComment, Evidence, Incident
 from shieldwall.api.app import create_api
+from shieldwall.detection.external.intake import ExternalAlerts
+from shieldwall.detection.external.offers import IndicatorOffers
 from shieldwall.detection.indicators import IndicatorService
 from shieldwall.devices.models import Device, DeviceGroup, DeviceTag
 from shieldwall.exposure.links import ExportLinks
@@ -265,13 +267,17 @@ def opened(folder: Path, template: Template, telemetry: TelemetryStore) -> Itera
     database = Database(settings.state_url)
     wakeups = Wakeups()
     actions = ActionService(database, wakeups, settings)
+    indicators = IndicatorService(database, wakeups, settings)
+    offers = IndicatorOffers(database, indicators)
     services = SimpleNamespace(
         settings=settings,
         database=database,
         telemetry=telemetry,
         wakeups=wakeups,
         tokens=TokenService(settings, database),
-        indicators=IndicatorService(database, wakeups, settings),
+        indicators=indicators,
+        indicator_offers=offers,
+        external_alerts=ExternalAlerts(database, telemetry, offers, settings),
         actions=actions,
         packages=PackageStore(settings),
         export_links=ExportLinks(settings),

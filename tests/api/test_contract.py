@@ -42,6 +42,7 @@ POST /api/indicators/BatchUpdate
 OTHERWISE = {
     "GET /api/machines/find(timestamp={time},key={IP})": (404, "NotFound", "no device was there then"),
     "POST /api/alerts/CreateAlertByReference": (404, "ResourceNotFound", "no event is stored"),
+    "GET /api/alerts/{id}/external": (404, "ResourceNotFound", "the alert is our own"),
     "GET /api/machineactions/{id}/getPackageUri": (404, "ResourceNotFound", "no agent has sent a package"),
     "GET /api/machineactions/{id}/GetLiveResponseResultDownloadLink(index={commandIndex})": (
         400,
@@ -76,6 +77,10 @@ BODY: Mapping[str, Any] = {
     "action": "Block",
     "Query": "DeviceInfo | take 1",
     "Commands": [{"type": "GetFile", "params": [{"key": "Path", "value": "/etc/hosts"}]}],
+    "time": to_text(now()),
+    "rules": [{"vendor": "Contoso"}],
+    "allowed": ["good.example"],
+    "days": 7,
     "eventTime": "2026-01-01T00:00:00.1234567Z",
     "reportId": "20776",
     "comment": "looked at",
@@ -173,6 +178,13 @@ class World:
                 "description": "d",
             }
             return str(self.api.call("POST", "/api/indicators", json=body).json()["id"])
+        if kind == "indicatoroffers":
+            # Each is decided once.
+            number = self.api.get("/api/indicatorOffers?$count=true&$top=0")["@odata.count"]
+            named = {"vendor": "Contoso", "product": "Sensor", "title": "t", "time": to_text(now())}
+            accused = [{"sha256": f"{number + 1:064x}"}]
+            self.api.call("POST", "/api/alerts/external", json={**named, "files": accused})
+            return str(self.api.get("/api/indicatorOffers")["value"][0]["id"])
         if kind == "investigations":
             path = f"/api/machines/{DEVICE}/startInvestigation"
             found = self.api.call("POST", path, json={"Comment": "x"}).json()
@@ -205,6 +217,8 @@ class World:
                 return "0"
             if unknown:
                 return UNKNOWN.get(kind, "999999999")
+            if kind == "indicatoroffers":
+                return self.make(kind)
             if kind == "machines" and operation.path.rpartition("/")[2].startswith("un"):
                 # The other device has just been asked for the opposite.
                 return SECOND
@@ -277,7 +291,7 @@ def test_the_coverage_document_is_current() -> None:
 
 
 def test_every_documented_operation_is_in_the_contract_once() -> None:
-    assert len({each.name for each in CONTRACT.operations}) == len(CONTRACT.operations) == 153
+    assert len({each.name for each in CONTRACT.operations}) == len(CONTRACT.operations) == 161
 
 
 @of(has_permission)

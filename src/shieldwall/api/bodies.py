@@ -106,13 +106,19 @@ class Passed(Shape):
         return {name: given[name.lower()] for name in names if name.lower() in given}
 
 
-async def read_object(request: Request) -> Body:
-    """The JSON object of a body, whatever its Content-Type; an empty body is an object without properties."""
+async def read_content(request: Request) -> bytearray:
+    """The bytes of a body; ApiError 413 for too many."""
     content = bytearray()
     async for chunk in request.stream():
         content += chunk
         if len(content) > BODY_LIMIT:
             raise ApiError(413, "RequestEntityTooLarge", f"The body is larger than {BODY_LIMIT} bytes.")
+    return content
+
+
+async def read_object(request: Request) -> Body:
+    """The JSON object of a body, whatever its Content-Type; an empty body is an object without properties."""
+    content = await read_content(request)
     if not content.strip():
         return {}
     try:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from shieldwall.alerts.models import Alert, Evidence, Incident
 from shieldwall.api.answers import Entity
 from shieldwall.api.shapes import time_text
+from shieldwall.detection.external.models import ReceivedAlert
 from shieldwall.devices.models import Device
 from shieldwall.times import to_text
 
@@ -33,10 +34,12 @@ def incident(row: Incident, alerts: Sequence[Entity]) -> Entity:
     }
 
 
-def alert(row: Alert, evidence: Sequence[Evidence], on: Device | None) -> Entity:
+def alert(
+    row: Alert, evidence: Sequence[Evidence], on: Device | None, received: ReceivedAlert | None = None
+) -> Entity:
     return {
         "alertId": row.id,
-        "providerAlertId": row.id,
+        "providerAlertId": (received.partner_id if received else None) or row.id,
         "incidentId": row.incident_id,
         "serviceSource": SERVICE_SOURCE,
         "creationTime": to_text(row.alert_creation_time),

@@ -20,6 +20,7 @@ from shieldwall.api.odata.options import read_options
 from shieldwall.api.odata.query import count, fetch
 from shieldwall.api.routing import router as new_router
 from shieldwall.api.vocabulary import VERDICT
+from shieldwall.detection.external.models import received_alerts
 from shieldwall.devices.models import Device
 from shieldwall.errors import not_found
 from shieldwall.identity.principal import Principal
@@ -99,8 +100,9 @@ def _with_alerts(session: Session, rows: Sequence[Incident]) -> list[answers.Ent
         evidence[item.alert_id].append(item)
     machines = {alert.machine_id for alert in alerts if alert.machine_id}
     devices = {row.id: row for row in session.scalars(select(Device).where(Device.id.in_(machines)))}
+    received = received_alerts(session, alerts)
     members: dict[int, list[answers.Entity]] = defaultdict(list)
     for alert in alerts:
-        device = devices.get(alert.machine_id or "")
-        members[alert.incident_id].append(incident_shapes.alert(alert, evidence[alert.id], device))
+        facts = (evidence[alert.id], devices.get(alert.machine_id or ""), received.get(alert.id))
+        members[alert.incident_id].append(incident_shapes.alert(alert, *facts))
     return [incident_shapes.incident(row, members[row.id]) for row in rows]

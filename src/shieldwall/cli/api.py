@@ -48,7 +48,7 @@ def api(
     query = {name: value for name, value in options.items() if value}
     body = _body(data) if data else None
     try:
-        with _client() as client:
+        with connected() as client:
             if every:
                 for item in client.each(Listing[Any](method.upper(), _path(path), query, body)):
                     typer.echo(json.dumps(item, ensure_ascii=False))
@@ -81,7 +81,8 @@ def _body(text: str) -> Any:
         raise typer.BadParameter(f"--data is no JSON: {error}") from None
 
 
-def _client() -> Client:
+def connected() -> Client:
+    """A client of the server that the environment names, by default the one on this machine."""
     named = {
         name: os.environ.get(f"SHIELDWALL_API_{name}", "")
         for name in ("URL", "TENANT", "CLIENT_ID", "CLIENT_SECRET", "CA")

@@ -21,6 +21,7 @@ COMMANDS = {
     "tenant": "shieldwall.cli.app:tenant_commands",
     "keys": "shieldwall.cli.keys:keys_commands",
     "device": "shieldwall.cli.device:device_commands",
+    "alert": "shieldwall.cli.alert:alert_commands",
     "incident": "shieldwall.cli.incident:incident_commands",
     "action": "shieldwall.cli.action:action_commands",
     "rejects": "shieldwall.cli.rejects:rejects_commands",

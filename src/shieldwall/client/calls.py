@@ -9,10 +9,12 @@ from urllib.parse import quote
 
 from shieldwall.client.entities import (
     Alert,
+    ExternalAlertResult,
     HuntingResult,
     ImportResult,
     Incident,
     Indicator,
+    IndicatorOffer,
     Link,
     Machine,
     MachineAction,
@@ -68,6 +70,24 @@ def update_alert(alert_id: str, **changes: str) -> Call[Alert]:
 
 def update_alerts(alert_ids: Sequence[str], **changes: str) -> Call[None]:
     return Call("POST", "/api/alerts/batchUpdate", body={"alertIds": list(alert_ids), **changes})
+
+
+def send_external_alerts(records: Sequence[Json | str], format: str = "") -> Listing[ExternalAlertResult]:
+    """Alerts of another product, at most 500 at once: objects, or lines of text. Each has its own result.
+
+    ``format`` such as ``suricata`` names the product's; without it the records tell.
+    """
+    body: dict[str, Any] = {"records": list(records)}
+    return Listing("POST", "/api/alerts/external", body={"format": format, **body} if format else body)
+
+
+def external_alert(alert_id: str) -> Call[dict[str, Any]]:
+    """What another product said of an alert."""
+    return Call("GET", f"/api/alerts/{_id(alert_id)}/external")
+
+
+def alert_sources() -> Listing[dict[str, Any]]:
+    return listing("/api/alertSources")
 
 
 def machines(**options: Unpack[Options]) -> Listing[Machine]:
@@ -159,6 +179,30 @@ def import_indicators(indicators: Sequence[Json]) -> Listing[ImportResult]:
 
 def delete_indicator(indicator_id: str) -> Call[None]:
     return Call("DELETE", f"/api/indicators/{_id(indicator_id)}")
+
+
+def indicator_offers(**options: Unpack[Options]) -> Listing[IndicatorOffer]:
+    """What alerts of other products call malicious."""
+    return listing("/api/indicatorOffers", **options)
+
+
+def approve_offer(offer_id: int, **changes: Any) -> Call[IndicatorOffer]:
+    """Put it on the indicator list; ``action`` and ``days`` where not as offered."""
+    return Call("POST", f"/api/indicatorOffers/{offer_id}/approve", body=changes)
+
+
+def reject_offer(offer_id: int, reason: str = "") -> Call[IndicatorOffer]:
+    return Call("POST", f"/api/indicatorOffers/{offer_id}/reject", body={"reason": reason})
+
+
+def indicator_policy() -> Call[dict[str, Any]]:
+    """What becomes of what alerts of other products call malicious."""
+    return Call("GET", "/api/indicatorPolicy")
+
+
+def change_indicator_policy(**changes: Any) -> Call[dict[str, Any]]:
+    """``rules`` and ``allowed``; each replaces what there was."""
+    return Call("PATCH", "/api/indicatorPolicy", body=changes)
 
 
 def incidents(**options: Unpack[Options]) -> Listing[Incident]:

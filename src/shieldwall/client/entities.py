@@ -117,3 +117,33 @@ class HuntingResult(TypedDict):
 
 class Link(TypedDict):
     value: str
+
+
+class ExternalAlertResult(TypedDict):
+    item: str
+    result: str
+    format: str
+    alertId: str | None
+    incidentId: int | None
+    machineId: str | None
+    externalId: str | None
+    confidence: int
+    error: dict[str, str] | None
+
+
+class IndicatorOffer(TypedDict):
+    id: int
+    alertId: str
+    indicatorType: str
+    indicatorValue: str
+    action: str
+    severity: str
+    title: str
+    source: str
+    days: int
+    state: str
+    createdTime: str
+    decidedBy: str | None
+    decidedTime: str | None
+    reason: str | None
+    indicatorId: str | None

@@ -13,6 +13,7 @@ APPLICATION_PERMISSIONS = frozenset(
         "AdvancedQuery.Read.All",
         "Alert.Read.All",
         "Alert.ReadWrite.All",
+        "Alert.Submit.All",
         "CustomDetection.Read.All",
         "CustomDetection.ReadWrite.All",
         "File.Read.All",
@@ -72,9 +73,12 @@ def delegated(permission: str) -> str:
     return permission.removesuffix(".All").replace("RemediationTasks.", "RemediationTask.")
 
 
+APPLICATIONS_ONLY = frozenset({"Alert.Submit.All"})
+"""Permissions of programs alone: products send alerts, people do not."""
+
 DELEGATED_PERMISSIONS = frozenset(
     {
-        *map(delegated, APPLICATION_PERMISSIONS),
+        *map(delegated, APPLICATION_PERMISSIONS - APPLICATIONS_ONLY),
         # Operations on scan definitions name the application's permission for people too.
         "Machine.Read.All",
     }

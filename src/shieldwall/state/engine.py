@@ -25,6 +25,7 @@ MODEL_MODULES = (
     "shieldwall.devices.models",
     "shieldwall.telemetry.models",
     "shieldwall.detection.models",
+    "shieldwall.detection.external.models",
     "shieldwall.detection.rules.models",
     "shieldwall.alerts.models",
     "shieldwall.response.models",

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from shieldwall.alerts.models import Alert, Evidence
 from shieldwall.api.answers import Entity
 from shieldwall.api.graph import shapes
+from shieldwall.detection.external.models import received_alerts
 from shieldwall.devices.models import Device
 
 
@@ -22,7 +23,11 @@ def alerts(session: Session, rows: Sequence[Alert]) -> list[Entity]:
         evidence[item.alert_id].append(item)
     machines = {row.machine_id for row in rows if row.machine_id}
     devices = {row.id: row for row in session.scalars(select(Device).where(Device.id.in_(machines)))}
-    return [shapes.alert(row, evidence[row.id], devices.get(row.machine_id or "")) for row in rows]
+    received = received_alerts(session, rows)
+    return [
+        shapes.alert(row, evidence[row.id], devices.get(row.machine_id or ""), received.get(row.id))
+        for row in rows
+    ]
 
 
 def alerts_of(session: Session, incidents: Sequence[int]) -> dict[int, list[Entity]]:

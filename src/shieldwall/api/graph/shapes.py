@@ -11,14 +11,18 @@ from shieldwall.api.graph import words
 from shieldwall.api.graph.evidence import evidence
 from shieldwall.api.graph.words import small
 from shieldwall.api.shapes import time_text
+from shieldwall.detection.external.models import ReceivedAlert
 from shieldwall.devices.models import Device
 from shieldwall.times import to_text
 
 
-def alert(row: Alert, rows: Sequence[Evidence], on: Device | None) -> Entity:
+def alert(
+    row: Alert, rows: Sequence[Evidence], on: Device | None, received: ReceivedAlert | None = None
+) -> Entity:
+    """``received`` is what another product said, where the alert is of one."""
     return {
         "id": row.id,
-        "providerAlertId": row.id,
+        "providerAlertId": (received.partner_id if received else None) or row.id,
         "incidentId": str(row.incident_id),
         "status": small(row.status),
         "severity": small(row.severity, words.SEVERITIES),
@@ -26,7 +30,7 @@ def alert(row: Alert, rows: Sequence[Evidence], on: Device | None) -> Entity:
         "determination": small(row.determination, words.DETERMINATIONS),
         "serviceSource": words.SERVICE_SOURCE,
         "detectionSource": words.detection_source(row.detection_source),
-        "productName": words.PRODUCT,
+        "productName": f"{received.vendor} {received.product}" if received else words.PRODUCT,
         "detectorId": row.detector_id,
         "tenantId": row.tenant_id,
         "title": row.title,
@@ -48,11 +52,23 @@ def alert(row: Alert, rows: Sequence[Evidence], on: Device | None) -> Entity:
         "lastActivityDateTime": time_text(row.last_event_time),
         "investigationState": small(row.investigation_state),
         "alertPolicyId": None,
-        "additionalData": None,
+        "additionalData": _additional(received) if received else None,
         "customDetails": None,
         "systemTags": [],
         "comments": [comment(item) for item in row.comments],
         "evidence": evidence(row, rows, on),
+    }
+
+
+def _additional(received: ReceivedAlert) -> Entity:
+    """What the product told of itself and the connection, and how sure the device is."""
+    return {
+        "vendorName": received.vendor,
+        "productName": received.product,
+        "sensor": received.sensor or None,
+        "network": received.body.get("network"),
+        "confidence": received.confidence,
+        "reasons": received.resolution.get("reasons", []),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import median
 
 from sqlalchemy import select
@@ -22,9 +23,12 @@ BELIEVABLE = 900.0
 def skew(session: Session, tenant_id: str, alert: ExternalAlert) -> float:
     """Seconds that the clock of the alert's sensor is ahead; 0 while too little is known."""
     source = _source(session, tenant_id, alert)
-    if source is None or len(source.offsets) < ENOUGH:
-        return 0.0
-    return float(median(source.offsets))
+    return (estimate(source.offsets) if source else None) or 0.0
+
+
+def estimate(offsets: Sequence[float]) -> float | None:
+    """Seconds ahead; None while too little is known."""
+    return float(median(offsets)) if len(offsets) >= ENOUGH else None
 
 
 def note(session: Session, tenant_id: str, alert: ExternalAlert, found: Resolution | None) -> None:

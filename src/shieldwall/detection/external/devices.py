@@ -93,7 +93,10 @@ def by_address(
             continue
         # What reported no adapters yet counts with the address of its last report.
         told = select(Device.id).where(
-            Device.last_ip_address == address, Device.id.not_in(sorted(known)[:5000])
+            Device.last_ip_address == address,
+            Device.id.not_in(sorted(known)[:5000]),
+            Device.first_seen <= moment + LEASE,
+            Device.last_contact >= moment - REPORTS,
         )
         if found := _single(session.scalars(told.limit(2)).all()):
             return Found(found, BY_LAST_ADDRESS, f"has {address}")

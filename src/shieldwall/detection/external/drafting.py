@@ -8,10 +8,10 @@ from datetime import timedelta
 from shieldwall.alerts.raising import AlertDraft, EvidenceDraft
 from shieldwall.detection.event_entities import entities, links
 from shieldwall.detection.external.flows import bare
+from shieldwall.detection.external.models import SOURCE
 from shieldwall.detection.external.resolution import Resolution
 from shieldwall.detection.external.schema import ExternalAlert, FileHint, ProcessHint
 
-SOURCE = "ThirdPartySensors"
 STATUS = "Detected"
 
 

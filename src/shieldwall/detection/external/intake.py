@@ -1,4 +1,4 @@
-"""Taking alerts of other products: each is kept before it is answered, and kept once however often it comes."""
+"""Taking alerts of other products: kept before they are answered, and kept once however often they come."""
 
 from __future__ import annotations
 
@@ -85,8 +85,9 @@ class ExternalAlerts:
         self._offers = offered
         self._window = settings.incident_window
 
-    def take(self, tenant_id: str, actor: Principal, items: Sequence[Item]) -> list[Outcome]:
-        """Keep the alerts among ``items``; the outcomes are in their order, and durable."""
+    def take(self, actor: Principal, items: Sequence[Item]) -> list[Outcome]:
+        """Keep the alerts among ``items`` in the actor's tenant; the outcomes are durable, in their order."""
+        tenant_id = actor.tenant_id
         found = self._look(tenant_id, items)
         for last in (False, True):
             try:
@@ -95,8 +96,8 @@ class ExternalAlerts:
                         self._put(session, tenant_id, item, each)
                         for item, each in zip(items, found, strict=True)
                     ]
-                    counts = Counter(outcome.result for outcome in outcomes)
-                    audit.record(session, actor, "alert.external", detail={**counts})
+                    counts = Counter[str](outcome.result for outcome in outcomes)
+                    audit.record(session, actor, "alert.external", detail=dict(counts))
                 break
             except IntegrityError:
                 # The same came at the same moment by another way; now it is there to be found.

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, String, Text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import JSON, ForeignKey, Index, String, Text, select
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from shieldwall.alerts.models import Alert
 from shieldwall.detection.models import ROW_ID
 from shieldwall.state.base import Base, TenantOwned, UtcDateTime
+
+SOURCE = "ThirdPartySensors"
+"""The documented source of alerts of other products."""
 
 WAITING = "Waiting"
 """Something of it may still be found in telemetry that comes late."""
@@ -60,6 +65,15 @@ class ReceivedAlert(TenantOwned, Base):
         Index(None, "tenant_id", "identity", unique=True),
         Index(None, "state", "next_try"),
     )
+
+
+def received_alerts(session: Session, alerts: Iterable[Alert]) -> dict[str, ReceivedAlert]:
+    """What other products said of those among the alerts that came from them, by the alerts' ids."""
+    numbers = [alert.id for alert in alerts if alert.detection_source == SOURCE]
+    if not numbers:
+        return {}
+    rows = session.scalars(select(ReceivedAlert).where(ReceivedAlert.alert_id.in_(numbers)))
+    return {row.alert_id: row for row in rows}
 
 
 class ExternalSource(TenantOwned, Base):
