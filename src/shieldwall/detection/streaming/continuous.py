@@ -24,7 +24,7 @@ logger = log.get("detection")
 
 
 @dataclass(frozen=True)
-class _InForce:
+class InForce:
     """The rules of one revision, as they are told of and as they are looked for."""
 
     rules: RuleSet
@@ -43,7 +43,7 @@ class ContinuousDetection:
         self._database = database
         self._window = settings.incident_window
         self._cache = RuleCache(settings.data / "compiled-rules.json")
-        self._in_force: _InForce | None = None
+        self._in_force: InForce | None = None
         self._refreshing = threading.Lock()
 
     def refresh(self) -> bool:
@@ -61,8 +61,12 @@ class ContinuousDetection:
             with self._store.writer() as client:
                 watched.warm(client)
             self._cache.keep(item.rule.query for item in found)
-            self._in_force = _InForce(rules, watched)
+            self.take(InForce(rules, watched))
             return True
+
+    def take(self, rules: InForce) -> None:
+        """Look at groups with these rules from now on."""
+        self._in_force = rules
 
     def start(self) -> None:
         self.refresh()
