@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from shieldwall.detection.rules.rule import Rule
-from shieldwall.detection.sigma.conversion import File
 from shieldwall.detection.sigma.importing import convert_files, load
+from shieldwall.detection.sigma.parsing import File
 
-CHUNK = 10_000
-"""Lines given to the import at a time."""
+CHUNK = 4 << 20
+"""Bytes given to the import at a time."""
 MOST_OF_FILE = 1 << 30
 
 _PROGRAMS = (
@@ -98,9 +98,17 @@ def recorded(folder: Path) -> Iterator[bytes]:
 
 
 def _chunks(content: bytes) -> Iterator[bytes]:
-    lines = [line for line in content.splitlines() if line.startswith(b"{")]
-    for start in range(0, len(lines), CHUNK):
-        yield b"\n".join(lines[start : start + CHUNK])
+    lines: list[bytes] = []
+    size = 0
+    for line in content.splitlines():
+        if line.startswith(b"{"):
+            lines.append(line)
+            size += len(line)
+        if size > CHUNK:
+            yield b"\n".join(lines)
+            lines, size = [], 0
+    if lines:
+        yield b"\n".join(lines)
 
 
 def made_records(count: int, seed: int = 1) -> Iterator[bytes]:
