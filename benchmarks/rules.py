@@ -73,7 +73,8 @@ def main() -> int:
         # Each in a process of its own, so that none is measured with the memory of another.
         if run("fill", given.folder):
             return 1
-        return int(any([run(step, given.folder) for step in ("pass", "alone", "continuous")]))
+        failed = [run(step, given.folder) for step in ("pass", "alone", "continuous")]
+    return int(any(failed))
 
 
 def run(step: str, folder: Path) -> int:
