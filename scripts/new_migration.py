@@ -1,7 +1,7 @@
 """Write the revision that brings the schema to the models: new_migration.py 0002 "what it adds"
 
 Read it before committing it. `new_migration.py --initial` writes the first revision anew, which is
-right only as long as no released version has made a state with it.
+right only as long as no released version has made a state with it; it refuses where others stand upon it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ from shieldwall.state.migrate import FOLDER, configuration
 INITIAL = "0001"
 
 
+def later_revisions(versions: Path) -> list[Path]:
+    return sorted(path for path in versions.glob("*.py") if not path.name.startswith(f"{INITIAL}_"))
+
+
 def main(arguments: list[str]) -> None:
     initial = arguments == ["--initial"]
     if not initial and len(arguments) != 2:
@@ -26,7 +30,9 @@ def main(arguments: list[str]) -> None:
     number, message = (INITIAL, "The first schema.") if initial else arguments
     versions = FOLDER / "versions"
     if initial:
-        for old in versions.glob("*.py"):
+        if later := [path.name for path in later_revisions(versions)]:
+            sys.exit(f"refused: these stand upon the first revision: {', '.join(later)}")
+        for old in versions.glob(f"{INITIAL}_*.py"):
             old.unlink()
     with tempfile.TemporaryDirectory() as scratch:
         engine = create_engine(f"sqlite:///{scratch}/state.db")

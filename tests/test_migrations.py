@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,3 +148,19 @@ def test_dangling_references_are_never_committed(tmp_path: Path) -> None:
     with database.engine.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM application_secrets")) == 0
     database.close()
+
+
+def test_the_first_revision_is_not_written_anew_under_later_ones(tmp_path: Path) -> None:
+    root = Path(__file__).parent.parent
+    copy = shutil.copytree(root / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    versions = copy / "shieldwall" / "state" / "migrations" / "versions"
+    before = {path: path.read_bytes() for path in versions.iterdir()}
+    done = subprocess.run(
+        [sys.executable, root / "scripts" / "new_migration.py", "--initial"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert {path: path.read_bytes() for path in versions.iterdir()} == before
+    assert done.returncode != 0
+    assert "0002_library_and_investigations.py" in done.stderr

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from scratch import MemorySink, indicator, wait_for
 
 from shieldwall_agent.cgroups import unified_hierarchy
-from shieldwall_agent.enforcement import nft
+from shieldwall_agent.enforcement import nft, table_watch
 from shieldwall_agent.enforcement.addresses import TABLE, AddressBlock, ruleset
 from shieldwall_agent.enforcement.network import NetworkEnforcement
 from shieldwall_agent.enforcement.network_programs import suffix_key
@@ -225,6 +226,54 @@ def test_nftables_take_over_where_there_is_no_bpf(tmp_path: Path, netns: str, pa
     enforcement.stop()
     assert passes("tcp", "2001:db8::1")
     assert nft.listing(TABLE, netns) is None
+
+
+def test_what_a_firewall_takes_away_is_put_back(
+    tmp_path: Path, netns: str, passes: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_watch, "CHECK_SECONDS", 1.0)
+    policy, sink = PolicyStore(tmp_path), MemorySink()
+    enforcement = NetworkEnforcement(policy, sink, netns, tmp_path / "no cgroup")
+    enforcement.start()
+    expires = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 2))
+    lists(
+        policy,
+        indicator("192.0.2.1", "IpAddress"),
+        indicator("2001:db8::1", "IpAddress"),
+        indicator("192.0.2.2", "IpAddress", expires=expires),
+    )
+    assert not passes("tcp", "192.0.2.1")
+
+    def told(number: int) -> bool:
+        return len(sink.events) == number
+
+    for turn, damage in enumerate(
+        (
+            "flush ruleset",
+            f"delete table inet {TABLE}",
+            f"flush chain inet {TABLE} output",
+            f"add rule inet {TABLE} output accept",
+            f"delete element inet {TABLE} v4 {{ 192.0.2.1 }}",
+        ),
+        1,
+    ):
+        subprocess.run(["ip", "netns", "exec", netns, "nft", damage], check=True)
+        wait_for(partial(told, turn))
+        assert {event["ActionType"] for event in sink.events} == {"AddressBlockTampered"}
+        for host in ("192.0.2.1", "2001:db8::1"):
+            assert not passes("tcp", host), damage
+    time.sleep(2.5)
+    assert passes("tcp", "192.0.2.2"), "what has expired is not put back"
+    # What others do with their own tables, and what expires by itself, concerns nobody here.
+    subprocess.run(["ip", "netns", "exec", netns, "nft", "add table inet other"], check=True)
+    time.sleep(1.5)
+    assert len(sink.events) == 5
+    lists(policy)
+    time.sleep(1.5)
+    assert nft.listing(TABLE, netns) is None
+    enforcement.stop()
+    subprocess.run(["ip", "netns", "exec", netns, "nft", "flush ruleset"], check=True)
+    assert len(sink.events) == 5
 
 
 def test_fifty_thousand_addresses_in_one_transaction(netns: str) -> None:

@@ -1,7 +1,8 @@
 """Refusing connections with listed addresses by nftables, in a table of its own that each change replaces
-as a whole."""
+as a whole, and that is put back when somebody takes it away."""
 
 import ipaddress
+import re
 import time
 from collections.abc import Mapping
 
@@ -9,6 +10,8 @@ from shieldwall_agent.enforcement import nft
 from shieldwall_agent.enforcement.policy import Indicator
 
 TABLE = "shieldwall_block"
+MOST_COMPARED = 10_000  # addresses; listing more costs too much to do it now and then
+_ELEMENTS = re.compile(r"elements = \{(.*?)\}", re.DOTALL)
 _CHAINS = """
   chain output {
     type filter hook output priority -300; policy accept;
@@ -42,6 +45,7 @@ class AddressBlock:
         self._netns = netns
         self._applied: dict[str, float | None] = {}
         self._present = False
+        self._expected: str | None = None
 
     def apply(self, rules: Mapping[str, Indicator]) -> None:
         """Refuse exactly these addresses from now on. Raises NftError, with what was refused before still
@@ -50,14 +54,51 @@ class AddressBlock:
         if wanted == self._applied and self._present == bool(wanted):
             return
         if wanted:
-            nft.load(ruleset(wanted), self._netns)
+            self._load(wanted)
         else:
             nft.delete(TABLE, self._netns)
         self._applied, self._present = wanted, bool(wanted)
 
+    def check(self, thorough: bool) -> bool:
+        """Put the table back if it is not as applied; whether it had to be. Raises NftError.
+
+        Whether each address is still in it is only looked at when `thorough`.
+        """
+        if not self._present or (self._is_whole() and not (thorough and self._lacks())):
+            return False
+        self._load(_unexpired(self._applied))
+        return True
+
     def remove(self) -> None:
         nft.delete(TABLE, self._netns)
         self._applied, self._present = {}, False
+
+    def _load(self, wanted: Mapping[str, float | None]) -> None:
+        nft.load(ruleset(wanted), self._netns)
+        self._expected = nft.listing(TABLE, self._netns, elements=False)
+
+    def _is_whole(self) -> bool:
+        return self._expected is not None and self._expected == nft.listing(
+            TABLE, self._netns, elements=False
+        )
+
+    def _lacks(self) -> bool:
+        """Whether an address is missing that is wanted for some seconds yet."""
+        wanted = {ipaddress.ip_address(text) for text in _unexpired(self._applied, 5)}
+        if not wanted or len(wanted) > MOST_COMPARED:
+            return False
+        listed = nft.listing(TABLE, self._netns) or ""
+        return not wanted <= {
+            ipaddress.ip_address(element.split()[0])
+            for elements in _ELEMENTS.findall(listed)
+            for element in elements.split(",")
+        }
+
+
+def _unexpired(wanted: Mapping[str, float | None], seconds: float = 0) -> dict[str, float | None]:
+    """The addresses that are still wanted after so many seconds."""
+    moment = time.time() + seconds
+    return {address: expires for address, expires in wanted.items() if expires is None or expires > moment}
 
 
 def ruleset(wanted: Mapping[str, float | None], now: float | None = None) -> str:

@@ -6,12 +6,9 @@ re-applied at each start, and the table is put back when somebody deletes or cha
 the table, and nothing else on the device is touched.
 """
 
-import contextlib
 import ipaddress
 import json
 import logging
-import os
-import select
 import socket
 import threading
 from collections.abc import Iterable
@@ -19,13 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shieldwall_agent.enforcement import nft
+from shieldwall_agent.enforcement.reports import state_event
+from shieldwall_agent.enforcement.table_watch import TableWatch
 from shieldwall_agent.events import Sink, timestamp
 from shieldwall_agent.spool_format import sync_folder, write_atomically
 
 TABLE = "shieldwall_isolation"
 FILE_NAME = "isolation.json"
 MOST_EXTRAS = 256
-CHECK_SECONDS = 30.0  # beside the kernel's news of changes, which a full socket can lose
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +67,7 @@ class Isolation:
         self._netns = netns
         self._lock = threading.RLock()
         self._expected: str | None = None
-        self._stopping = threading.Event()
-        self._watcher: threading.Thread | None = None
+        self._watcher: TableWatch | None = None
 
     def isolated(self) -> bool:
         return self._path.exists()
@@ -84,9 +81,8 @@ class Isolation:
 
     def stop(self) -> None:
         """Stop watching. The device stays as it is."""
-        self._stopping.set()
         if self._watcher is not None:
-            self._watcher.join(5)
+            self._watcher.stop()
 
     def isolate(self, scope: str = "Full", allow: Iterable[str] = ()) -> None:
         """Raises IsolationError, with the device as it was."""
@@ -175,40 +171,10 @@ class Isolation:
 
     def _watch(self) -> None:
         if self._watcher is None:
-            news = nft.monitor(self._netns)
-            self._watcher = threading.Thread(
-                target=self._watch_over, args=(news,), name="isolation", daemon=True
-            )
-            self._watcher.start()
-
-    def _watch_over(self, news: socket.socket) -> None:
-        poll = select.poll()
-        poll.register(news, select.POLLIN)
-        waited = 0.0
-        while not self._stopping.is_set():
-            heard = poll.poll(500)
-            waited += 0.5
-            if not heard and waited < CHECK_SECONDS:
-                continue
-            waited = 0.0
-            with contextlib.suppress(OSError):  # also "some news were lost"
-                while news.recv(65536, socket.MSG_DONTWAIT):
-                    pass
-            try:
-                self.check()
-            except (nft.NftError, IsolationError, OSError):
-                log.exception("the isolation could not be checked")
-        news.close()
+            self._watcher = TableWatch(TABLE, lambda _: self.check(), self._netns)
 
     def _report(self, action: str, detail: str) -> None:
-        self._sink.emit(
-            {
-                "Table": "DeviceEvents",
-                "Timestamp": timestamp(),
-                "ActionType": action,
-                "AdditionalFields": {"Detail": detail, "InitiatingUser": os.geteuid()},
-            }
-        )
+        self._sink.emit(state_event(action, detail))
 
 
 def release_local(folder: Path, sink: Sink, netns: str | None = None) -> bool:

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shieldwall_agent.cgroups import unified_hierarchy
-from shieldwall_agent.enforcement.addresses import AddressBlock
+from shieldwall_agent.enforcement.addresses import TABLE, AddressBlock
 from shieldwall_agent.enforcement.network_programs import NetworkPrograms
 from shieldwall_agent.enforcement.policy import HASH_LENGTHS, Changes, Indicator, PolicyStore
-from shieldwall_agent.enforcement.reports import name_account, network_event
+from shieldwall_agent.enforcement.reports import name_account, network_event, state_event
+from shieldwall_agent.enforcement.table_watch import TableWatch
 from shieldwall_agent.events import Sink
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class NetworkEnforcement:
         self._cgroup = cgroup
         self._netns = netns
         self._tables = AddressBlock(netns)
+        self._watch: TableWatch | None = None
         self._programs: NetworkPrograms | None = None
         self._names: NameBlock | None = None
         self._problem = ""
@@ -55,6 +57,9 @@ class NetworkEnforcement:
 
     def stop(self) -> None:
         """Let everything pass again."""
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.stop()
         with self._lock:
             if self._programs is not None:
                 self._programs.close()
@@ -106,11 +111,20 @@ class NetworkEnforcement:
                     self._programs.apply(addresses, self._policy.domain_rules())
                 else:
                     self._tables.apply(addresses)
+                    if self._watch is None:
+                        self._watch = TableWatch(TABLE, self._checked, self._netns)
                     if self._names is not None:
                         self._names.apply(self._policy.domain_rules())
             except (OSError, RuntimeError) as error:
                 self._problem = str(error)
                 log.exception("the list of addresses and domains could not be enforced")
+
+    def _checked(self, thorough: bool) -> None:
+        with self._lock:
+            tampered = self._watch is not None and self._tables.check(thorough)
+        if tampered:
+            log.error("the refused addresses were changed from outside; they are refused again")
+            self._sink.emit(state_event("AddressBlockTampered", "applied again"))
 
     def _seen(self, rule: Indicator, pid: int, columns: dict[str, Any]) -> None:
         self._refused += 1

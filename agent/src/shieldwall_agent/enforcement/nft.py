@@ -27,10 +27,12 @@ def load(script: str, netns: str | None = None) -> None:
     _run(["-f", "-"], script, netns)
 
 
-def listing(table: str, netns: str | None = None) -> str | None:
-    """The table as nft prints it, without counters' values; None when there is none."""
+def listing(table: str, netns: str | None = None, *, elements: bool = True) -> str | None:
+    """The table as nft prints it, without counters' values and maybe the elements of sets; None when there is
+    none."""
+    terse = [] if elements else ["--terse"]
     try:
-        return _run(["--stateless", "list", "table", "inet", table], "", netns)
+        return _run(["--stateless", *terse, "list", "table", "inet", table], "", netns)
     except NftError:
         return None
 

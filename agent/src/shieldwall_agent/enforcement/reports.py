@@ -8,8 +8,11 @@
 | connection or name refused | `ExploitGuardNetworkProtectionBlocked` |
 | connection or name on the list with Audit | `ExploitGuardNetworkProtectionAudited` |
 | name that passed our resolver proxy, which the sensors cannot see | `DnsQueryRequest` |
+| isolation ordered, or ended | `IsolationApplied`, `IsolationReleased` |
+| isolation put back after somebody took it away | `IsolationTampered` |
+| refused addresses put back after somebody took them away | `AddressBlockTampered` |
 
-AdditionalFields of all but the last: `IndicatorId`, `IndicatorType`, `IndicatorValue`, `Action` (the
+AdditionalFields of the first five: `IndicatorId`, `IndicatorType`, `IndicatorValue`, `Action` (the
 indicator's), `Text`. Files also `ThreatName` (`EUS:Win32/CustomEnterpriseBlock!cl`, or
 `...NoAlertBlock!cl` for an indicator without alert), `WasRemediated`, `WasExecutingWhileDetected`. Network
 events `ResponseCategory: CustomBlockList`. Refused means prevented.
@@ -35,6 +38,16 @@ _HASH_COLUMNS = {"FileSha256": "SHA256", "FileSha1": "SHA1", "FileMd5": "MD5"}
 _QUERY_TYPES = {1: "A", 2: "NS", 5: "CNAME", 6: "SOA", 12: "PTR", 15: "MX", 16: "TXT", 28: "AAAA", 33: "SRV",
                 64: "SVCB", 65: "HTTPS", 255: "ANY"}  # fmt: skip
 _LONGEST_COMMAND = 32_768  # bytes
+
+
+def state_event(action: str, detail: str) -> Event:
+    """What became of a protection of the whole device."""
+    return {
+        "Table": "DeviceEvents",
+        "Timestamp": timestamp(),
+        "ActionType": action,
+        "AdditionalFields": {"Detail": detail, "InitiatingUser": os.geteuid()},
+    }
 
 
 def file_event(

@@ -8,6 +8,7 @@ the content inert, not secret from root.
 """
 
 import base64
+import ctypes
 import errno
 import hashlib
 import json
@@ -29,6 +30,8 @@ from shieldwall_agent.spool_format import sync_folder, write_atomically
 CHUNK = 1024 * 1024  # bytes of plaintext
 LARGEST = 16 * 1024**3  # bytes
 _TAG = 16
+_RENAME_NOREPLACE = 1
+_libc = ctypes.CDLL(None, use_errno=True)
 _ID = re.compile("[0-9a-f]{32}")
 
 
@@ -89,10 +92,14 @@ class Vault:
                     self._drop(item.id)
                     raise VaultError(f"{path} has other contents by now")
                 try:
-                    _remove(parent, name, status)
+                    moved = _remove(parent, name, status)
                 except BaseException:
                     self._drop(item.id)
                     raise
+                if moved is not None:
+                    self._drop(item.id)
+                    self._keep_displaced(parent, moved, path)
+                    raise VaultError("the file was exchanged meanwhile")
                 return item
             finally:
                 os.close(fd)
@@ -131,6 +138,21 @@ class Vault:
                 os.unlink(scratch, dir_fd=parent)
         self._drop(item.id)
         return item.path
+
+    def _keep_displaced(self, parent: int, scratch: str, path: str) -> None:
+        """What was moved out of the way for nothing, while something else took its name.
+
+        Who took the name has replaced it, as without us. Its content must not be lost by our doing, though:
+        where no other name leads to it, it is kept here.
+        """
+        status = os.stat(scratch, dir_fd=parent, follow_symlinks=False)
+        if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+            fd = _open_regular(parent, scratch)
+            try:
+                self._store(fd, os.fstat(fd), path, "it was exchanged while another was quarantined")
+            finally:
+                os.close(fd)
+        os.unlink(scratch, dir_fd=parent)
 
     def _store(self, fd: int, status: os.stat_result, path: str, reason: str) -> Item:
         if status.st_size > LARGEST:
@@ -241,18 +263,37 @@ def _open_regular(parent: int, name: str) -> int:
     return fd
 
 
-def _remove(parent: int, name: str, status: os.stat_result) -> None:
+def _remove(parent: int, name: str, status: os.stat_result) -> str | None:
     """Unlink a name that still leads to this inode. First moved to a name that nobody knows, so that what is
-    checked is what is removed."""
+    checked is what is removed. Another file goes back; the name it has where its own is taken by now."""
     scratch = f".{secrets.token_hex(8)}.quarantined"
     os.rename(name, scratch, src_dir_fd=parent, dst_dir_fd=parent)
     now = os.stat(scratch, dir_fd=parent, follow_symlinks=False)
     if (now.st_dev, now.st_ino) != (status.st_dev, status.st_ino):
-        os.link(scratch, name, src_dir_fd=parent, dst_dir_fd=parent, follow_symlinks=False)
-        os.unlink(scratch, dir_fd=parent)
+        if not _rename_to_free(parent, scratch, name):
+            return scratch
         raise VaultError("the file was exchanged meanwhile")
     os.unlink(scratch, dir_fd=parent)
     os.fsync(parent)
+    return None
+
+
+def _rename_to_free(parent: int, old: str, new: str) -> bool:
+    """Rename, of whatever kind the file is, unless the new name is taken; whether it was free."""
+    arguments = (parent, os.fsencode(old), parent, os.fsencode(new), _RENAME_NOREPLACE)
+    if _libc.renameat2(*arguments) == 0:
+        return True
+    error = ctypes.get_errno()
+    if error == errno.EEXIST:
+        return False
+    if error not in (errno.EINVAL, errno.ENOSYS):
+        raise OSError(error, os.strerror(error))
+    try:  # a file system that cannot
+        os.link(old, new, src_dir_fd=parent, dst_dir_fd=parent, follow_symlinks=False)
+    except FileExistsError:
+        return False
+    os.unlink(old, dir_fd=parent)
+    return True
 
 
 def _xattrs(fd: int) -> dict[str, str]:
