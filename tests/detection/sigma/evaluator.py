@@ -16,8 +16,10 @@ from datetime import datetime
 from typing import Any
 
 Event = Mapping[str, Any]
-Test = Callable[[Any], bool]
+Test = Callable[[Any, Event], bool]
 """Says of one value of a field whether it is what the rule looks for; None stands for a missing one."""
+Selection = Callable[[Event], bool]
+Placeholders = Mapping[str, Sequence[str]]
 
 STAR, MARK = object(), object()
 """The wildcards of a text: any characters, one character."""
@@ -25,19 +27,18 @@ _SIGNS: dict[Any, str] = {STAR: "\x01", MARK: "\x02"}
 """For them, where a text has to be one string."""
 
 
-def fires(
-    rule: Mapping[str, Any], event: Event, placeholders: Mapping[str, Sequence[str]] | None = None
-) -> bool:
+def evaluator(rule: Mapping[str, Any], placeholders: Placeholders | None = None) -> Selection:
     """Whether a rule, as its YAML reads, fires on one event of its log source."""
     detection = dict(rule["detection"])
     conditions = detection.pop("condition")
     detection.pop("timeframe", None)
-
-    def holds(name: str) -> bool:
-        return _selected(detection[name], event, placeholders or {})
-
+    selections = {name: _selection(part, placeholders or {}) for name, part in detection.items()}
     texts = conditions if isinstance(conditions, list) else [conditions]
-    return any(_Condition(text, list(detection), holds).value() for text in texts)
+
+    def fires(event: Event) -> bool:
+        return any(_Condition(text, selections, event).value() for text in texts)
+
+    return fires
 
 
 # Conditions
@@ -46,10 +47,10 @@ def fires(
 class _Condition:
     """``not`` binds more than ``and``, and that more than ``or``."""
 
-    def __init__(self, text: str, names: list[str], holds: Callable[[str], bool]) -> None:
+    def __init__(self, text: str, selections: Mapping[str, Selection], event: Event) -> None:
         self._words = re.findall(r"\(|\)|[^\s()]+", text)
-        self._names = names
-        self._holds = holds
+        self._selections = selections
+        self._event = event
 
     def value(self) -> bool:
         found = self._or()
@@ -88,40 +89,46 @@ class _Condition:
             pattern = "*" if pattern == "them" else pattern
             names = [
                 name
-                for name in self._names
+                for name in self._selections
                 if fnmatch.fnmatchcase(name, pattern) and not name.startswith("_")
             ]
             assert names, f"nothing is named {pattern}"
-            return (all if word.lower() == "all" else any)([self._holds(name) for name in names])
-        return self._holds(word)
+            return (all if word.lower() == "all" else any)(
+                [self._selections[name](self._event) for name in names]
+            )
+        return self._selections[word](self._event)
 
 
 # Selections
 
 
-def _selected(definition: Any, event: Event, placeholders: Mapping[str, Sequence[str]]) -> bool:
+def _selection(definition: Any, placeholders: Placeholders) -> Selection:
     if isinstance(definition, Mapping):
-        return all(_item(key, value, event, placeholders) for key, value in definition.items())
+        items = [_item(key, value, placeholders) for key, value in definition.items()]
+        return lambda event: all(item(event) for item in items)
     if isinstance(definition, list):
-        return any(_selected(part, event, placeholders) for part in definition)
-    return _item("", definition, event, placeholders)
+        parts = [_selection(part, placeholders) for part in definition]
+        return lambda event: any(part(event) for part in parts)
+    return _item("", definition, placeholders)
 
 
-def _item(key: str, given: Any, event: Event, placeholders: Mapping[str, Sequence[str]]) -> bool:
+def _item(key: str, given: Any, placeholders: Placeholders) -> Selection:
     field, *modifiers = str(key).split("|")
     values = given if isinstance(given, list) else [given]
-    tests = [_tests(value, modifiers, event, placeholders) for value in values]
-    if field:
-        found = event.get(field)
-        held = found if isinstance(found, list) and found else [found]
-        results = [any(test(value) for test in some for value in held) for some in tests]
-    else:
-        words = [value for value in _every(event) if value is not None]
-        if "re" not in modifiers:
-            tests = [_tests(value, [*modifiers, "contains"], event, placeholders) for value in values]
-        results = [any(test(value) for test in some for value in words) for some in tests]
-    outcome = all(results) if "all" in modifiers else any(results)
-    return not outcome if "neq" in modifiers else outcome
+    anywhere = [] if field or "re" in modifiers else ["contains"]
+    tests = [_tests(value, [*modifiers, *anywhere], placeholders) for value in values]
+    all_or_any = all if "all" in modifiers else any
+
+    def holds(event: Event) -> bool:
+        if field:
+            found = event.get(field)
+            held = found if isinstance(found, list) and found else [found]
+        else:
+            held = [value for value in _every(event) if value is not None]
+        outcome = all_or_any(any(test(value, event) for test in some for value in held) for some in tests)
+        return not outcome if "neq" in modifiers else outcome
+
+    return holds
 
 
 def _every(value: Any) -> list[Any]:
@@ -136,24 +143,19 @@ def _every(value: Any) -> list[Any]:
 # Values
 
 
-def _tests(
-    value: Any, modifiers: list[str], event: Event, placeholders: Mapping[str, Sequence[str]]
-) -> list[Test]:
+def _tests(value: Any, modifiers: list[str], placeholders: Placeholders) -> list[Test]:
     """Tests of which one has to hold."""
     names = set(modifiers)
     if "exists" in names:
-        return [lambda held: (held is not None) == bool(value)]
+        return [lambda held, _: (held is not None) == bool(value)]
     if value is None:
-        return [lambda held: held is None]
+        return [lambda held, _: held is None]
     if "fieldref" in names:
-        return [_same_as(event.get(str(value)), names)]
+        return [lambda held, event: _alike(held, event.get(str(value)), names)]
     if "re" in names:
-        flags = sum(
-            flag
-            for given, flag in {"i": re.IGNORECASE, "m": re.MULTILINE, "s": re.DOTALL}.items()
-            if given in names
-        )
-        return [lambda held: held is not None and re.search(str(value), _text(held), flags) is not None]
+        given = {"i": re.IGNORECASE, "m": re.MULTILINE, "s": re.DOTALL}
+        pattern = re.compile(str(value), sum(flag for name, flag in given.items() if name in names))
+        return [lambda held, _: held is not None and pattern.search(_text(held)) is not None]
     if "cidr" in names:
         return [_inside(ipaddress.ip_network(str(value)))]
     for name in names & set(_COMPARISONS):
@@ -169,7 +171,7 @@ def _tests(
 def _whole(text: list[Any], *, cased: bool) -> Test:
     pattern = "".join(".*" if part is STAR else "." if part is MARK else re.escape(part) for part in text)
     compiled = re.compile(pattern, re.DOTALL | (0 if cased else re.IGNORECASE))
-    return lambda held: held is not None and compiled.fullmatch(_text(held)) is not None
+    return lambda held, _: held is not None and compiled.fullmatch(_text(held)) is not None
 
 
 def _text(value: Any) -> str:
@@ -194,7 +196,7 @@ def _parsed(text: str) -> list[Any]:
     return found
 
 
-def _changed(text: list[Any], modifier: str, placeholders: Mapping[str, Sequence[str]]) -> list[list[Any]]:
+def _changed(text: list[Any], modifier: str, placeholders: Placeholders) -> list[list[Any]]:
     if modifier == "contains":
         return [[STAR, *text, STAR]]
     if modifier == "startswith":
@@ -249,22 +251,19 @@ def _encoded(data: bytes, offset: int) -> str:
     return "".join(same).strip("\0")
 
 
-def _same_as(other: Any, names: set[str]) -> Test:
-    def test(held: Any) -> bool:
-        if held is None or other is None:
-            return False
-        mine, theirs = _text(held).lower(), _text(other).lower()
-        if "contains" in names or {"startswith", "endswith"} <= names:
-            return theirs in mine
-        if "startswith" in names:
-            return mine.startswith(theirs)
-        return mine.endswith(theirs) if "endswith" in names else mine == theirs
-
-    return test
+def _alike(held: Any, other: Any, names: set[str]) -> bool:
+    if held is None or other is None:
+        return False
+    mine, theirs = _text(held).lower(), _text(other).lower()
+    if "contains" in names or {"startswith", "endswith"} <= names:
+        return theirs in mine
+    if "startswith" in names:
+        return mine.startswith(theirs)
+    return mine.endswith(theirs) if "endswith" in names else mine == theirs
 
 
 def _inside(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> Test:
-    def test(held: Any) -> bool:
+    def test(held: Any, _: Event) -> bool:
         try:
             return ipaddress.ip_address(_text(held)) in network
         except ValueError:
@@ -290,11 +289,11 @@ _TIMES: dict[str, Callable[[datetime], int]] = {
 
 
 def _compared(compare: Callable[[Any, Any], bool], value: Any) -> Test:
-    return lambda held: (number := _number(held)) is not None and compare(number, value)
+    return lambda held, _: (number := _number(held)) is not None and compare(number, value)
 
 
 def _at(part: Callable[[datetime], int], value: Any) -> Test:
-    return lambda held: (at := _time(held)) is not None and part(at) == value
+    return lambda held, _: (at := _time(held)) is not None and part(at) == value
 
 
 def _number(held: Any) -> float | None:

@@ -14,6 +14,7 @@ from shieldwall.detection.sigma import archives
 from shieldwall.detection.sigma.archives import UnreadablePathError
 from shieldwall.detection.sigma.conversion import Converter
 from shieldwall.detection.sigma.importing import load, read_placeholders
+from shieldwall.detection.sigma.parsing import File
 from tests.detection.sigma.test_correlations import BASE, COUNT, correlation
 from tests.detection.sigma.test_refusals import GOOD
 
@@ -132,7 +133,7 @@ def test_the_cache_gives_what_conversion_gave(
     converted: list[str] = []
     convert = Converter.convert
 
-    def counted(self: Converter, files: list[archives.File]) -> object:
+    def counted(self: Converter, files: list[File]) -> object:
         converted.extend(file.path for file in files)
         return convert(self, files)
 

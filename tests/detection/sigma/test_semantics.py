@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.detection.sigma.conftest import Run, StoreEvents, only
-from tests.detection.sigma.evaluator import fires
+from tests.detection.sigma.evaluator import evaluator
 
 EVENTS: list[dict[str, Any]] = [
     {"CommandLine": "powershell.exe -enc SQBFAFgA", "Image": "C:\\Windows\\powershell.exe", "EventID": 4688},
@@ -193,11 +193,8 @@ def test_an_event_fires_by_the_evaluator_and_by_the_product(
     tenant: str, run: Run, detection: str, expected: list[int]
 ) -> None:
     text = rule_of(detection)
-    plain = [
-        number
-        for number, event in enumerate(EVENTS)
-        if fires(yaml.safe_load(text), _plain({"EventID": 1, **event}), PLACEHOLDERS)
-    ]
+    fires = evaluator(yaml.safe_load(text), PLACEHOLDERS)
+    plain = [number for number, event in enumerate(EVENTS) if fires(_plain({"EventID": 1, **event}))]
     assert plain == sorted(expected), "the evaluator"
     rule = only(text, placeholders=PLACEHOLDERS)
     found = sorted(row["ReportId"] for row in run(tenant, rule.query))

@@ -17,6 +17,7 @@ LEAST_GUARD = 3
 """Characters of a text that is worth looking for before a regular expression is."""
 _META = re.compile(r"([\\.+*?()|\[\]{}^$#&~-])")
 _HASH = re.compile(r"(MD5|SHA1|SHA256)=([0-9a-fA-F]+)", re.IGNORECASE)
+_IMPHASH = re.compile(r"IMPHASH=([0-9a-f]{32})", re.IGNORECASE)
 _SIZES = {"MD5": 32, "SHA1": 40, "SHA256": 64}
 
 
@@ -192,7 +193,17 @@ class Hashes(Field):
                 whole.setdefault(found[0], []).append(found)
             else:
                 others.append(value)
-        return [*map(self._in, whole.values()), *super().is_any_of(others)]
+        return [*map(self._in, whole.values()), *self._by_import(others)]
+
+    def _by_import(self, values: Sequence[Sequence[Piece]]) -> list[str]:
+        """Hashes of imports have no column; many of them are looked for in one go."""
+        texts = [_import_hash(value) for value in values]
+        found = [text for text in texts if text]
+        if len(found) < 2:
+            return super().is_any_of(values)
+        others = [value for value, text in zip(values, texts, strict=True) if not text]
+        told = f'extract("(?i)IMPHASH=([0-9a-f]{{32}})", 1, {self.string})'
+        return [f"{told} in~ ({', '.join(map(quoted, found))})", *super().is_any_of(others)]
 
     def _whole(self, pieces: Sequence[Piece]) -> tuple[str, str] | None:
         """The column and the hash, if it is a whole one that may stand anywhere."""
@@ -255,6 +266,15 @@ _OPERATORS = {
 def escaped(text: str) -> str:
     """The regular expression of a text."""
     return _META.sub(r"\\\1", text)
+
+
+def _import_hash(pieces: Sequence[Piece]) -> str:
+    """The hash where a whole ``IMPHASH=...`` may stand anywhere, else nothing."""
+    pieces = merged(pieces)
+    if len(pieces) != 3 or not pieces[0] is pieces[2] is _ANY or not isinstance(pieces[1], str):
+        return ""
+    found = _IMPHASH.fullmatch(pieces[1])
+    return found[1].lower() if found else ""
 
 
 def _in_json(text: str) -> str:

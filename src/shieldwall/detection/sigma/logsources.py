@@ -84,6 +84,9 @@ def _of_category(product: str, category: str) -> Iterator[Rows]:
         yield Rows(rows.table, (), condition, rows.columns, RECORD)
         return
     kinds = list(kinds_of(category, product))
+    if product == "linux" and category in _read()["paths"]:
+        # Our own agent's events are of the kinds that Windows has.
+        kinds += kinds_of(category, "windows")
     # Sigma's names of fields are Sysmon's, whatever source the rows came from.
     named = [kind for mapping, kind in kinds if mapping.service == "sysmon"] or [kind for _, kind in kinds]
     grouped: dict[tuple[str, tuple[Mapped, ...]], list[Kind]] = {}
@@ -103,17 +106,19 @@ def _of_category(product: str, category: str) -> Iterator[Rows]:
     for (table, fields), some in grouped.items():
         actions = tuple(dict.fromkeys(kind.action for kind in some))
         condition = side if side and path and TABLES[table].has(path) else ""
-        yield Rows(table, actions, condition, _columns(table, fields))
+        yield Rows(table, actions, condition, _columns(table, fields, with_domain=product != "linux"))
 
 
-def _columns(table: str, fields: Sequence[Mapped]) -> dict[str, Field]:
+def _columns(table: str, fields: Sequence[Mapped], *, with_domain: bool) -> dict[str, Field]:
+    """How fields are read. Accounts of Linux are names; a domain that is told is the machine's name."""
     found: dict[str, Field] = {}
     for mapped in fields:
         rest = member(OTHERS, mapped.name)
         if mapped.shape is Shape.HASHES:
             found[mapped.name] = Hashes(rest, "dynamic", mapped.columns)
         elif mapped.shape is Shape.ACCOUNT:
-            found[mapped.name] = Account.of(*mapped.columns)
+            domain, name = mapped.columns
+            found[mapped.name] = Account.of(domain, name) if with_domain else Field(name)
         elif mapped.exact:
             column = mapped.columns[0]
             found[mapped.name] = Field(column, _KINDS.get(_type_of(table, column), "text"))  # type: ignore[arg-type]
