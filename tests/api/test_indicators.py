@@ -228,3 +228,63 @@ def test_another_tenants_indicators_do_not_exist(api: Api) -> None:
     theirs = api.call("POST", "/api/indicators", json=body(), tenant=OTHER_TENANT).json()
     assert theirs["id"] != made["id"]
     assert api.get(path)["title"] == made["title"]
+
+
+def address(api: Api, value: str, **more: object) -> dict[str, Any]:
+    return submit(api, indicatorValue=value, indicatorType="IpAddress", **more)
+
+
+def test_many_are_changed_at_once_and_what_is_not_given_stays(api: Api) -> None:
+    first = address(
+        api, "198.51.100.1", action="Block", severity="High", externalId="x-1", generateAlert=True
+    )
+    second = address(api, "198.51.100.2")
+    changes = [
+        {"id": first["id"], "title": "changed"},
+        {"indicatorType": "IpAddress", "indicatorValue": "198.51.100.2", "ACTION": "Allowed"},
+    ]
+    answer = api.call("POST", "/api/indicators/BatchUpdate", json={"Indicators": changes})
+    assert answer.status_code == 200, answer.text
+    assert [item["id"] for item in answer.json()["value"]] == [first["id"], second["id"]]
+    one, two = (api.get(f"/api/indicators/{item['id']}") for item in (first, second))
+    changed = {"title": "changed", "lastUpdateTime": one["lastUpdateTime"]}
+    changed["lastUpdatedBy"] = one["lastUpdatedBy"]
+    assert one == {**first, **changed}
+    assert (two["action"], two["title"]) == ("Allowed", second["title"])
+
+
+@pytest.mark.parametrize(
+    ("change", "refusal"),
+    [
+        ({"id": "999999"}, (404, "ResourceNotFound")),
+        ({"id": "x"}, (400, "InvalidInput")),
+        ({"title": "nameless"}, (400, "MissingRequiredParameter")),
+        ({"indicatorType": "IpAddress", "indicatorValue": "198.51.100.77"}, (404, "ResourceNotFound")),
+        ({"action": "Nothing"}, (400, "InvalidInput")),
+        ({"indicatorValue": "198.51.100.78"}, (400, "InvalidInput")),
+        ({"title": 5}, (400, "InvalidRequestBody")),
+        ({"generateAlert": "perhaps"}, (400, "InvalidRequestBody")),
+    ],
+)
+def test_one_wrong_change_changes_none(api: Api, change: dict[str, Any], refusal: tuple[int, str]) -> None:
+    first, second = address(api, "198.51.100.1"), address(api, "198.51.100.2")
+    named = {} if {"id", "indicatorType"} & set(change) or "nameless" in change.values() else second["id"]
+    other = {**({"id": named} if named else {}), **change}
+    body = {"Indicators": [{"id": first["id"], "title": "changed"}, other]}
+    assert api.error("POST", "/api/indicators/BatchUpdate", json=body) == refusal
+    kept = [api.get(f"/api/indicators/{item['id']}") for item in (first, second)]
+    assert kept == [first, second]
+    values = [item["indicatorValue"] for item in api.get("/api/indicators")["value"]]
+    assert sorted(values) == ["198.51.100.1", "198.51.100.2"]
+
+
+def test_many_are_at_most_five_hundred_and_those_of_the_caller(api: Api) -> None:
+    many = {"Indicators": [{"id": "1"}] * 501}
+    path = "/api/indicators/BatchUpdate"
+    assert api.error("POST", path, json=many) == (400, "MaximumBatchSizeExceeded")
+    assert api.error("POST", path, json={}) == (400, "MissingRequiredParameter")
+    assert api.error("POST", path, json={"Indicators": [1]}) == (400, "InvalidRequestBody")
+    theirs = address(api, "198.51.100.1")
+    mine = {"Indicators": [{"id": theirs["id"], "title": "mine"}]}
+    assert api.error("POST", path, json=mine, roles=OWN) == (404, "ResourceNotFound")
+    assert api.get(f"/api/indicators/{theirs['id']}") == theirs

@@ -100,19 +100,26 @@ def submit(request: Request, principal: Caller, body: Annotated[Body, Depends(IN
 @router.post("/api/indicators/import", summary="Submit or update many indicators")
 def import_many(request: Request, principal: Caller, body: Annotated[Body, Depends(IMPORT)]) -> Response:
     """Up to 500, each with its own outcome."""
-    items = body.get("Indicators")
-    if items is None:
-        raise missing_parameter("Indicators")
-    if not (isinstance(items, list) and all(isinstance(item, dict) for item in items)):
-        raise invalid_body("Indicators must be a list of objects.")
-    _bounded("indicators", items)
-    bodies = [INDICATOR.read(item) for item in items]
+    bodies = [INDICATOR.read(item) for item in _items(body)]
     for body in bodies:
         _check_types(body)
     results = services_of(request).indicators.import_many(principal.tenant_id, principal, bodies)
     return answers.collection(
         request, "Collection(microsoft.windowsDefenderATP.api.ImportIndicatorResult)", results
     )
+
+
+@router.post("/api/indicators/BatchUpdate", summary="Update many indicators")
+def update_many(request: Request, principal: Caller, body: Annotated[Body, Depends(IMPORT)]) -> Response:
+    """Change up to 500 indicators, all of them or none; each is named by its id, or by its type and value."""
+    items = _items(body)
+    changes = [(_named(item), INDICATOR.read(item)) for item in items]
+    for _, change in changes:
+        _check_types(change)
+    services = services_of(request)
+    rows = services.indicators.update_many(principal.tenant_id, principal, changes)
+    with services.database.read(principal.tenant_id) as session:
+        return answers.collection(request, "Indicators", _shapes(session, rows))
 
 
 @router.post("/api/indicators/BatchDelete", summary="Delete many indicators", status_code=204)
@@ -135,6 +142,22 @@ def delete_many(request: Request, principal: Remover, body: Annotated[Body, Depe
 def delete(indicator_id: str, request: Request, principal: Remover) -> Response:
     services_of(request).indicators.delete(principal.tenant_id, principal, _number(indicator_id))
     return answers.nothing()
+
+
+def _items(body: Body) -> list[Mapping[str, Any]]:
+    items = body.get("Indicators")
+    if items is None:
+        raise missing_parameter("Indicators")
+    if not (isinstance(items, list) and all(isinstance(item, dict) for item in items)):
+        raise invalid_body("Indicators must be a list of objects.")
+    _bounded("indicators", items)
+    return items
+
+
+def _named(item: Mapping[str, Any]) -> int | None:
+    """The number that an item names its indicator by."""
+    given = {name.lower(): value for name, value in item.items()}.get("id")
+    return None if given is None else _valid_number(given)
 
 
 def _visible(principal: Principal) -> list[Condition]:

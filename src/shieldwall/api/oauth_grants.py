@@ -47,7 +47,7 @@ class TokenRequest:
 async def answer(request: TokenRequest) -> Answer:
     """The body of a good answer; OAuthError or ApiError else."""
     grant = needed(request.form, "grant_type")
-    handler = _GRANTS.get(grant)
+    handler = GRANTS.get(grant)
     if handler is None:
         raise OAuthError(
             400,
@@ -223,7 +223,7 @@ def _issue(request: TokenRequest, granted: Granted, found: Standing, user: User,
     return body
 
 
-_GRANTS: dict[str, Callable[[TokenRequest], Awaitable[Answer]]] = {
+GRANTS: dict[str, Callable[[TokenRequest], Awaitable[Answer]]] = {
     "client_credentials": _client_credentials,
     "authorization_code": _authorization_code,
     "refresh_token": _refresh_token,
@@ -232,4 +232,4 @@ _GRANTS: dict[str, Callable[[TokenRequest], Awaitable[Answer]]] = {
     "password": _password,
 }
 
-SUPPORTED = tuple(name for name in _GRANTS if name != "device_code")
+SUPPORTED = tuple(name for name in GRANTS if name != "device_code")

@@ -18,7 +18,7 @@ from shieldwall.identity import audit
 from shieldwall.identity.principal import Principal
 from shieldwall.settings import Settings
 from shieldwall.state.engine import Database
-from shieldwall.times import now, parse
+from shieldwall.times import now, parse, to_text
 from shieldwall.wakeups import Wakeups
 
 ACTIONS = ("Allowed", "Audit", "Warn", "Block", "BlockAndRemediate")
@@ -79,6 +79,25 @@ class IndicatorService:
         self._wakeups.notify(tenant_id)
         return results
 
+    def update_many(
+        self, tenant_id: str, actor: Principal, changes: Sequence[tuple[int | None, Mapping[str, Any]]]
+    ) -> list[Indicator]:
+        """Change up to 500 that are on the list, all of them or none; what is not given stays as it is.
+
+        Each is named by its number, or where that is None by its type and value. ApiError 404 when one is not
+        there or is another's, 400 when it would become another one.
+        """
+        _bounded(len(changes))
+        with self._database.session(tenant_id) as session:
+            rows = []
+            for number, body in changes:
+                row = self._named(session, actor, number, body)
+                rows.append(self._put(session, tenant_id, actor, {**_body_of(row), **body}))
+                if rows[-1].id != row.id:
+                    raise bad_request("Type and value of an indicator cannot be changed.", "InvalidInput")
+        self._wakeups.notify(tenant_id)
+        return rows
+
     def get(self, tenant_id: str, number: int) -> Indicator:
         with self._database.read(tenant_id) as session:
             found = session.get(Indicator, number)
@@ -127,6 +146,23 @@ class IndicatorService:
     ) -> IndicatorDelta | None:
         """What an agent that has ``revision`` lacks; None when it is up to date."""
         return delta_since(session, tenant_id, revision, device_group)
+
+    def _named(
+        self, session: Session, actor: Principal, number: int | None, body: Mapping[str, Any]
+    ) -> Indicator:
+        if number is None:
+            for name in ("indicatorValue", "indicatorType"):
+                if not body.get(name):
+                    raise missing_parameter(name)
+            kind = _choice(body, "indicatorType", TYPES)
+            value = match_value(kind, str(body["indicatorValue"]).strip())
+            same = [Indicator.indicator_type == kind, Indicator.match_value == value]
+        else:
+            same = [Indicator.id == number]
+        row = session.scalar(select(Indicator).where(*same, *within_reach(actor)))
+        if row is None:
+            raise not_found("Indicator", str(number or body["indicatorValue"])[:100])
+        return row
 
     def _put(self, session: Session, tenant_id: str, actor: Principal, body: Mapping[str, Any]) -> Indicator:
         values = _read(body)
@@ -215,6 +251,26 @@ def _read(body: Mapping[str, Any]) -> dict[str, Any]:
         columns[column] = _text(body, name, limit) if body.get(name) is not None else None
     columns["description"] = columns["description"] or ""
     return columns
+
+
+def _body_of(row: Indicator) -> dict[str, Any]:
+    """A request that would put the indicator on the list as it is."""
+    texts = {name: getattr(row, column) for name, (column, _) in _TEXTS.items()}
+    return {
+        **{name: value for name, value in texts.items() if value is not None},
+        "indicatorType": row.indicator_type,
+        "indicatorValue": row.indicator_value,
+        "action": row.action,
+        "generateAlert": row.generate_alert,
+        "title": row.title,
+        "severity": row.severity,
+        "expirationTime": None if row.expiration_time is None else to_text(row.expiration_time),
+        "rbacGroupNames": row.rbac_group_names,
+        "mitreTechniques": row.mitre_techniques,
+        "category": row.category,
+        "historicalDetection": row.historical_detection,
+        "bypassDurationHours": row.bypass_duration_hours,
+    }
 
 
 def _action(body: Mapping[str, Any], kind: str) -> tuple[str, bool]:
