@@ -222,15 +222,16 @@ class TelemetryStore:
             found = client.query(sql, parameters=dict(parameters or {}), settings=settings)
             return list(found.named_results())
 
-    def _days_kept(self, client: Client) -> dict[str, int]:
-        """For how many days each present table keeps its rows."""
+    def _engines(self, client: Client) -> dict[str, str]:
+        """How ClickHouse describes the engine of each present table."""
         found = client.query(
-            "SELECT name, toUInt32OrZero(extract(engine_full, 'toIntervalDay\\((\\d+)\\)')) "
-            "FROM system.tables WHERE database = {database:String}",
+            "SELECT name, engine_full FROM system.tables WHERE database = {database:String}",
             parameters={"database": ddl.DATABASE},
         )
         suffix = ddl.LOCAL if self.settings.clickhouse_cluster else ""
-        return {name.removesuffix(suffix): days for name, days in found.result_rows if name.endswith(suffix)}
+        return {
+            name.removesuffix(suffix): engine for name, engine in found.result_rows if name.endswith(suffix)
+        }
 
     def _prepare(self) -> None:
         cluster = self.settings.clickhouse_cluster
@@ -244,14 +245,14 @@ class TelemetryStore:
             )
             for table, column in listed.result_rows:
                 present.setdefault(table, set()).add(column)
-            kept = self._days_kept(client)
+            engines = self._engines(client)
             for table in TABLES.values():
                 days = self.settings.table_days.get(table.name, self.settings.retention_days)
                 if table.name not in present:
                     statements = [*ddl.create_table(table, days, cluster)]
                 else:
                     statements = [*ddl.add_columns(table, present[table.name], cluster)]
-                    if kept[table.name] != days:
+                    if not ddl.keeps_for(table, days, engines[table.name]):
                         statements.append(ddl.keep_for(table, days, cluster))
                 for statement in statements:
                     client.command(statement)
