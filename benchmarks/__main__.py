@@ -14,6 +14,7 @@ BENCHMARKS = {
     "ingest": "rows/s through HTTPS with durable acknowledgement, beside a bare ClickHouse insert",
     "matching": "storing groups with 0, 100,000 and a million indicators",
     "rules": "thousands of rules over a million events in one pass, beside one query a rule; and as events come",
+    "sigma": "loading 2,600 Sigma rules, cold and cached; with paths, recordings against a plain evaluator",
     "compiling": "parsing, binding and generating, beside Python compiling texts as long",
     "hunting": "KQL beside SQL by hand, and beside DuckDB over Parquet, over 20 million process events",
     "alert_pages": "10,000 alerts with evidence in one page, and one alert's reads while events come in",

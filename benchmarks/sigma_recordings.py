@@ -7,7 +7,6 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,15 +75,17 @@ class Recordings:
             except RuntimeError:
                 self.unread += 1
                 continue
-            yield json.dumps(json.loads(record["data"]), ensure_ascii=False, separators=(",", ":"))
+            if record is not None:
+                yield json.dumps(json.loads(record["data"]), ensure_ascii=False, separators=(",", ":"))
 
     def _store_lines(self, lines: list[str]) -> None:
         body = "\n".join(lines).encode()
         batch = Batch(self._tenant, "", "unnamed", "", "", 0, body, "identity", "windows")
-        stager = partial(_stage, Hosts(self._store, self._database))
+
+        sources = _Sources(Hosts(self._store, self._database))
 
         async def work() -> None:
-            ingester = Ingester(self._store, self._database, sources=stager)
+            ingester = Ingester(self._store, self._database, sources=sources)
             await ingester.start()
             try:
                 result = await ingester.submit(batch)
@@ -116,8 +117,15 @@ class Recordings:
             return {int(row[0]) for row in hunt.rows}
 
 
-def _stage(hosts: Hosts, store: TelemetryStore, client: Any, group_id: int) -> SourceStage:
-    return SourceStage(store, client, group_id, hosts)
+class _Sources:
+    def __init__(self, hosts: Hosts) -> None:
+        self._hosts = hosts
+
+    def lines(self, source: str, payload: bytes) -> bytes:
+        return payload
+
+    def stage(self, store: TelemetryStore, client: Any, group_id: int) -> SourceStage:
+        return SourceStage(store, client, group_id, self._hosts)
 
 
 def plain(event: Mapping[str, Any]) -> Event:

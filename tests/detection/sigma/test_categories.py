@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -176,7 +175,7 @@ def imported(telemetry: TelemetryStore, tmp_path_factory: pytest.TempPathFactory
     hosts = Hosts(telemetry, database)
 
     async def work() -> None:
-        ingester = Ingester(telemetry, database, sources=partial(_stage, hosts))
+        ingester = Ingester(telemetry, database, sources=_Sources(hosts))
         await ingester.start()
         try:
             assert not (await ingester.submit(batch)).rejected
@@ -188,8 +187,15 @@ def imported(telemetry: TelemetryStore, tmp_path_factory: pytest.TempPathFactory
     database.close()
 
 
-def _stage(hosts: Hosts, store: TelemetryStore, client: Client, group_id: int) -> SourceStage:
-    return SourceStage(store, client, group_id, hosts)
+class _Sources:
+    def __init__(self, hosts: Hosts) -> None:
+        self._hosts = hosts
+
+    def lines(self, source: str, payload: bytes) -> bytes:
+        return payload
+
+    def stage(self, store: TelemetryStore, client: Client, group_id: int) -> SourceStage:
+        return SourceStage(store, client, group_id, self._hosts)
 
 
 @pytest.mark.parametrize(
