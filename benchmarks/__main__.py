@@ -13,7 +13,7 @@ import sys
 BENCHMARKS = {
     "ingest": "rows/s through HTTPS with durable acknowledgement, beside a bare ClickHouse insert",
     "matching": "storing groups with 0, 100,000 and a million indicators",
-    "rules": "thousands of rules over a million events in one pass, beside one query a rule; and as events come",
+    "rules": "thousands of rules over a million events in one pass, beside one query a rule; then live",
     "sigma": "loading 2,600 Sigma rules, cold and cached; with paths, recordings against a plain evaluator",
     "compiling": "parsing, binding and generating, beside Python compiling texts as long",
     "hunting": "KQL beside SQL by hand, and beside DuckDB over Parquet, over 20 million process events",

@@ -31,7 +31,7 @@ from shieldwall.detection.streaming.continuous import ContinuousDetection, InFor
 from shieldwall.detection.streaming.matching import WatchedRules
 from shieldwall.errors import ApiError
 from shieldwall.settings import Settings
-from shieldwall.sources.stage import source_stage
+from shieldwall.sources.stage import Sources
 from shieldwall.telemetry.hunting import Hunting, Limits
 from shieldwall.telemetry.ingest import Batch, Ingester
 from shieldwall.telemetry.schema import SOURCE_EVENTS, TABLES
@@ -127,7 +127,7 @@ def fill(given: argparse.Namespace) -> None:
         store = opened(given.folder)
 
         async def work() -> None:
-            ingester = Ingester(store, database, sources=source_stage(store, database))
+            ingester = Ingester(store, database, sources=Sources(store, database))
             await ingester.start()
             stored = 0
             for body in source:
