@@ -24,6 +24,8 @@ from shieldwall.api.app import create_api
 from shieldwall.detection.external.intake import ExternalAlerts
 from shieldwall.detection.external.offers import IndicatorOffers
 from shieldwall.detection.indicators import IndicatorService
+from shieldwall.detection.rules.running import RuleRunner
+from shieldwall.detection.rules.service import RuleService
 from shieldwall.devices.models import Device, DeviceGroup, DeviceTag
 from shieldwall.exposure.links import ExportLinks
 from shieldwall.exposure.scans import ScanSecrets
@@ -286,6 +288,8 @@ def opened(folder: Path, template: Template, telemetry: TelemetryStore) -> Itera
         library=Library(database, settings),
         investigations=Investigations(database, telemetry, actions, settings),
         hunting=Hunting(telemetry),
+        rules=RuleService(database),
+        rule_runner=RuleRunner(database, Hunting(telemetry), settings),
         quota=HuntingQuota(1000, 1000, 1000, 1000),
     )
     known = dict(template.tokens)

@@ -85,7 +85,7 @@ def stream(request: Request, context: str, parts: Iterator[Part], options: Optio
 
 
 def context_url(request: Request, context: str) -> str:
-    root = graph.ROOT if graph.is_graph(request.url.path) else "/api"
+    root = graph.root(request.url.path) or "/api"
     return f"{base_url(request)}{root}/$metadata#{context}"
 
 

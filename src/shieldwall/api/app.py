@@ -16,6 +16,7 @@ from shieldwall.api import (
     answers,
     counts,
     csdl,
+    detection_rules,
     docs,
     downloads,
     entities,
@@ -48,6 +49,7 @@ from shieldwall.api.access import requires
 from shieldwall.api.bodies import invalid_body
 from shieldwall.api.front import Front
 from shieldwall.api.graph import alerts as graph_alerts
+from shieldwall.api.graph import detection_rules as graph_detection_rules
 from shieldwall.api.graph import incidents as graph_incidents
 from shieldwall.api.paths import Paths
 from shieldwall.api.rate_limits import RateLimits, documented_limits
@@ -80,6 +82,8 @@ MODULES = (
     entities,
     graph_incidents,
     graph_alerts,
+    graph_detection_rules,
+    detection_rules,
     hunting,
     rejects,
     downloads,

@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 from shieldwall.errors import ApiError
 from shieldwall.times import now
 
-ROOT = "/v1.0"
+ROOTS = ("/v1.0", "/beta")
 """What paths of Graph begin with."""
 
 _CODES = {
@@ -26,8 +26,13 @@ _CODES = {
 _CLIENT_ID = re.compile(r"[0-9A-Za-z._-]{1,64}")
 
 
+def root(path: str) -> str | None:
+    """The root of Graph that a path is under, if it is under one."""
+    return next((item for item in ROOTS if path == item or path.startswith(f"{item}/")), None)
+
+
 def is_graph(path: str) -> bool:
-    return path == ROOT or path.startswith(f"{ROOT}/")
+    return root(path) is not None
 
 
 def request_ids(headers: Headers) -> dict[str, str]:

@@ -53,7 +53,7 @@ def alert(
         "investigationState": small(row.investigation_state),
         "alertPolicyId": None,
         "additionalData": _additional(received) if received else None,
-        "customDetails": None,
+        "customDetails": row.custom_details,
         "systemTags": [],
         "comments": [comment(item) for item in row.comments],
         "evidence": evidence(row, rows, on),

@@ -163,14 +163,16 @@ class _Reader:
         )
 
     def _decision(self) -> Decision:
+        """What the file says of it; what it does not name stays as it is decided elsewhere."""
         data = self._document.data
-        enabled = data.get("enabled", True)
-        if not isinstance(enabled, bool):
+        enabled = data.get("enabled", ...)
+        if enabled is not ... and not isinstance(enabled, bool):
             raise self._problem("enabled", "enabled must be true or false")
-        groups = self._texts("device_groups") if "device_groups" in data else None
-        actions = data.get("actions") or []
-        read = self._checked(lambda: read_actions(actions), "actions")
-        return Decision(enabled=enabled, device_groups=groups, actions=read)
+        groups = self._texts("device_groups") if "device_groups" in data else ...
+        actions: Any = ...
+        if "actions" in data:
+            actions = self._checked(lambda: read_actions(data["actions"] or []), "actions")
+        return Decision(enabled=enabled, device_groups=groups, actions=actions)
 
     def _examples(self, kind: str, examples: Mapping[str, Any]) -> tuple[Example, ...]:
         listed = examples.get(kind) or []

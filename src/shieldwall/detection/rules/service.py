@@ -6,6 +6,7 @@ actor limited to device groups changes only what stays within them. ApiError 400
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -29,6 +30,7 @@ from shieldwall.detection.rules.models import (
     StoredRule,
 )
 from shieldwall.detection.rules.rule import CONTINUOUS, Rule
+from shieldwall.detection.rules.rule_set import Tuning
 from shieldwall.detection.rules.schedule import begin_anew
 from shieldwall.devices.models import DeviceGroup
 from shieldwall.errors import ApiError, bad_request, not_found
@@ -119,20 +121,36 @@ class RuleService:
             return _known(session, tenant_id, rule.id)
 
     def import_many(
-        self, actor: Principal, rules: Iterable[Rule], *, checked: bool = False
+        self,
+        actor: Principal,
+        rules: Iterable[Rule],
+        *,
+        decisions: Mapping[str, Decision] | None = None,
+        checked: bool = False,
     ) -> list[Imported]:
         """Put many in at once, by their ids; what was decided about those that are there stays.
 
-        ``checked`` rules are not compiled again. One that cannot be taken does not hold up the others.
+        ``decisions``, by id, are what comes with the rules themselves. ``checked`` rules are not compiled
+        again. One that cannot be taken does not hold up the others.
         """
         _check_reach(actor, None)
+        rules = list(rules)
+        # Compiling takes a while, during which nobody should wait for the writer's lock.
+        wrong = {} if checked else {rule.id: reason for rule in rules if (reason := _wrong(rule))}
         results: list[Imported] = []
         with self._database.session(actor.tenant_id) as session:
             present = {row.id: row for row in session.scalars(select(StoredRule))}
             names = {row.match_name: row.id for row in present.values()}
             names |= {rule.name.lower(): rule.id for rule in builtin_rules().values()}
+            seen: set[str] = set()
             for rule in rules:
-                results.append(self._import(session, actor, rule, present, names, checked))
+                reason = "its id is given twice" if rule.id in seen else wrong.get(rule.id, "")
+                seen.add(rule.id)
+                if reason:
+                    results.append(Imported(rule, "refused", reason))
+                    continue
+                decision = (decisions or {}).get(rule.id, Decision())
+                results.append(self._import(session, actor, rule, decision, present, names))
             counts = {
                 outcome: sum(item.outcome == outcome for item in results)
                 for outcome in ("added", "updated", "unchanged", "refused")
@@ -172,26 +190,37 @@ class RuleService:
         with self._database.read(tenant_id) as session:
             return _known(session, tenant_id, rule_id)
 
+    def change(self, actor: Principal, known: KnownRule, rule: Rule, decision: Decision) -> KnownRule:
+        """Make a known rule what ``rule`` and ``decision`` say.
+
+        Another severity of an imported or built-in rule is a decision; its text does not change otherwise.
+        """
+        if known.rule.source != "Custom":
+            severity = None if rule.severity == known.rule.severity else rule.severity
+            decision = dataclasses.replace(decision, severity=severity)
+            rule = dataclasses.replace(
+                rule, severity=known.rule.severity, source=known.rule.source, origin=known.rule.origin
+            )
+            if rule != known.rule:
+                said = (
+                    f"The text of a {known.rule.source} rule cannot be changed; copy it into one of your own."
+                )
+                raise bad_request(said, "InvalidInput")
+            return self.tune(actor, rule.id, decision)
+        return self.replace(actor, dataclasses.replace(rule, origin=known.rule.origin), decision)
+
+    def get_many(self, tenant_id: str, ids: Sequence[str]) -> list[KnownRule]:
+        """Rules in the order of ``ids``; those that are not there are left out."""
+        with self._database.read(tenant_id) as session:
+            found = {item.rule.id: item for item in _known_many(session, tenant_id, ids)}
+        return [found[rule_id] for rule_id in ids if rule_id in found]
+
     def list_rules(self, tenant_id: str, *, builtin: bool = True) -> list[KnownRule]:
         """Rules by name, the built-in ones among them unless they are left out."""
         with self._database.read(tenant_id) as session:
-            stored = {row.id: row for row in session.scalars(select(StoredRule))}
-            tunings = {row.rule_id: row for row in session.scalars(select(RuleTuning))}
-            cursors = {row.rule_id: row for row in session.scalars(select(RuleCursor))}
-            newest = (
-                select(func.max(RuleRun.id)).group_by(RuleRun.rule_id).where(RuleRun.tenant_id == tenant_id)
-            )
-            runs = {
-                row.rule_id: row for row in session.scalars(select(RuleRun).where(RuleRun.id.in_(newest)))
-            }
-        rules = {rule_id: rule_set.to_rule(row) for rule_id, row in stored.items()}
-        if builtin:
-            rules = {**builtin_rules(), **rules}
-        known = (
-            KnownRule(rule, stored.get(name), tunings.get(name), cursors.get(name), runs.get(name))
-            for name, rule in rules.items()
-        )
-        return sorted(known, key=lambda item: (item.rule.name.lower(), item.rule.id))
+            known = _known_many(session, tenant_id, None)
+        shown = (item for item in known if builtin or item.stored is not None)
+        return sorted(shown, key=lambda item: (item.rule.name.lower(), item.rule.id))
 
     def runs(self, tenant_id: str, rule_id: str, limit: int = 100) -> Sequence[RuleRun]:
         """The newest runs of a rule, the newest first."""
@@ -272,12 +301,13 @@ class RuleService:
         session: Session,
         actor: Principal,
         rule: Rule,
+        decision: Decision,
         present: dict[str, StoredRule],
         names: dict[str, str],
-        checked: bool,
     ) -> Imported:
         row = present.get(rule.id)
-        if row is not None and rule_set.to_rule(row) == rule:
+        same = row is not None and rule_set.to_rule(row) == rule
+        if same and not _differs(session, actor.tenant_id, rule.id, decision):
             return Imported(rule, "unchanged")
         if rule.id in builtin_rules():
             return Imported(rule, "refused", "a built-in rule has this id")
@@ -285,22 +315,23 @@ class RuleService:
         if holder is not None and holder != rule.id:
             return Imported(rule, "refused", f"rule {holder} has this name")
         try:
-            if not checked:
-                check(rule)
-            if row is None:
-                _check_room(session, 1, len(present))
+            with session.begin_nested():
+                if row is None:
+                    _check_room(session, 1, len(present))
+                    row = _add(session, actor, rule)
+                elif not same:
+                    names.pop(row.match_name, None)
+                    period = row.period
+                    _fill(row, actor, rule)
+                    if period != rule.period:
+                        _reschedule(session, actor.tenant_id, rule)
+                _decide(session, actor, rule, decision)
         except ApiError as error:
             return Imported(rule, "refused", error.message)
-        if row is None:
-            present[rule.id] = _add(session, actor, rule)
-        else:
-            names.pop(row.match_name, None)
-            period = row.period
-            _fill(row, actor, rule)
-            if period != rule.period:
-                _reschedule(session, actor.tenant_id, rule)
+        outcome = "updated" if rule.id in present else "added"
+        present[rule.id] = row
         names[rule.name.lower()] = rule.id
-        return Imported(rule, "added" if row is None else "updated")
+        return Imported(rule, outcome)
 
 
 @contextmanager
@@ -359,6 +390,28 @@ def _reschedule(session: Session, tenant_id: str, rule: Rule) -> None:
         # What a continuous rule has not looked at since then, nobody asks a scheduled one to.
         cursor.done_until = time if cursor.due is None else cursor.done_until
         cursor.due = cursor.done_until + timedelta(minutes=rule.period)
+
+
+def _wrong(rule: Rule) -> str:
+    try:
+        check(rule)
+    except ApiError as error:
+        return error.message
+    return ""
+
+
+def _differs(session: Session, tenant_id: str, rule_id: str, decision: Decision) -> bool:
+    """Whether a decision would change anything."""
+    row = session.get(RuleTuning, (tenant_id, rule_id))
+    kept = Tuning() if row is None else rule_set.to_tuning(row)
+    groups = decision.device_groups
+    wanted = {
+        "enabled": decision.enabled,
+        "severity": decision.severity,
+        "device_groups": frozenset(groups) if isinstance(groups, Collection) else groups,
+        "actions": tuple(decision.actions) if isinstance(decision.actions, Collection) else ...,
+    }
+    return any(value is not ... and value != getattr(kept, name) for name, value in wanted.items())
 
 
 def _decide(session: Session, actor: Principal, rule: Rule, decision: Decision) -> None:
@@ -452,3 +505,25 @@ def _known(session: Session, tenant_id: str, rule_id: str) -> KnownRule:
         session.get(RuleCursor, (tenant_id, rule_id)),
         session.scalar(newest),
     )
+
+
+def _known_many(session: Session, tenant_id: str, ids: Sequence[str] | None) -> list[KnownRule]:
+    """Rules with all that is known of them, with a few queries for all; None is for every rule."""
+
+    def read(model: Any, name: Any, *more: Any) -> dict[str, Any]:
+        wanted = select(model).where(model.tenant_id == tenant_id, *more)
+        if ids is not None:
+            wanted = wanted.where(name.in_(ids))
+        return {getattr(row, name.key): row for row in session.scalars(wanted)}
+
+    stored = read(StoredRule, StoredRule.id)
+    tunings = read(RuleTuning, RuleTuning.rule_id)
+    cursors = read(RuleCursor, RuleCursor.rule_id)
+    newest = select(func.max(RuleRun.id)).where(RuleRun.tenant_id == tenant_id).group_by(RuleRun.rule_id)
+    runs = read(RuleRun, RuleRun.rule_id, RuleRun.id.in_(newest))
+    rules = {**builtin_rules(), **{rule_id: rule_set.to_rule(row) for rule_id, row in stored.items()}}
+    return [
+        KnownRule(rule, stored.get(name), tunings.get(name), cursors.get(name), runs.get(name))
+        for name, rule in rules.items()
+        if ids is None or name in ids
+    ]
