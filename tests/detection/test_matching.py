@@ -175,7 +175,7 @@ def test_alerts_of_one_process_tree_are_one_incident(watched: Feed, put: Put) ->
     watched.send(watched.batch(3, process(700, 600, MD5=MD5)))
     together, apart = incidents(watched)
     assert together.severity == "High"
-    assert "and 1 more" in together.name
+    assert together.name == "Multi-stage incident involving Malware & Command and control on host1"
     assert {alert.incident_id for alert in alerts(watched)} == {together.id, apart.id}
 
 

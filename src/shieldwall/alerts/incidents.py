@@ -1,149 +1,167 @@
-"""Incidents: alerts of one device that share a process tree or an entity within a window of time."""
+"""Incidents: made for alerts, merged with one another, and always what their alerts say together."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from datetime import timedelta
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from sqlalchemy import case, func, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
-from shieldwall.alerts.models import Alert, AlertLink, Incident
+from shieldwall.alerts.models import Alert, Incident
+from shieldwall.alerts.naming import SEVERITIES, Facts, Summary, summary
+from shieldwall.alerts.seen import CHUNK
+from shieldwall.state.engine import unscoped
 from shieldwall.times import now
 
 REDIRECTED = "Redirected"
-SEVERITIES = ("UnSpecified", "Informational", "Low", "Medium", "High")
+OPEN = ("Active", "InProgress")
 ENTITIES_LIMIT = 5_000
-"""An incident with more alerts takes in no other incident."""
+"""An incident with so many alerts takes in no more, and no other incident."""
+APART_LIMIT = 200
+
+__all__ = ["REDIRECTED", "SEVERITIES", "Facts"]
 
 
-def place_in_incident(session: Session, alert: Alert, links: Collection[str], window: int) -> Incident:
-    """The incident that a new alert joins, made when nothing related is open; several related ones merge."""
-    related = _related(session, alert, links, timedelta(seconds=window))
-    if not related:
-        return _new_incident(session, alert)
-    target, *others = related
-    for other in others:
-        if _may_merge(session, target, other):
-            _merge(session, other, target)
-    _take_in(session, target, alert)
-    return target
+@dataclass
+class Group:
+    """An incident while alerts are placed. Made ones have negative numbers until they are stored."""
+
+    id: int
+    status: str = "Active"
+    assigned_to: str | None = None
+    classification: str = "Unknown"
+    determination: str = "NotAvailable"
+    apart_from: frozenset[int] = frozenset()
+    size: int = 0
+    into: int | None = None
+    """The group that it was merged into in this work."""
+    members: list[Facts] = field(default_factory=list)
+    """The alerts that are new to it."""
+    numbers: set[int] = field(default_factory=set)
+    """Its own number and those of what went into it."""
+
+    def __post_init__(self) -> None:
+        self.numbers.add(self.id)
+
+    @classmethod
+    def new(cls, groups: dict[int, Group]) -> Group:
+        number = -len(groups) - 1
+        made = groups[number] = cls(number)
+        return made
+
+    @property
+    def is_new(self) -> bool:
+        return self.id < 0 and self.into is None
+
+    @property
+    def is_open(self) -> bool:
+        return self.status in OPEN
+
+    @property
+    def has_room(self) -> bool:
+        return self.size < ENTITIES_LIMIT
+
+    @property
+    def age(self) -> tuple[bool, int]:
+        """Sorts the oldest first."""
+        return (self.id < 0, abs(self.id))
+
+    def root(self, groups: Mapping[int, Group]) -> Group:
+        found = self
+        while found.into is not None:
+            found = groups[found.into]
+        return found
+
+    def take(self, facts: Facts) -> None:
+        self.members.append(facts)
+        self.size += 1
+
+    def merged_with(self, other: Group, groups: Mapping[int, Group]) -> Group:
+        """The one of the two into which the other went, the older one; itself when they stay apart."""
+        target, source = sorted((self, other), key=lambda group: group.age)
+        if not may_merge(target, source):
+            return self
+        source.into = target.id
+        target.members += source.members
+        target.size += source.size
+        target.apart_from |= source.apart_from
+        target.numbers |= source.numbers
+        return target
 
 
-def regroup(session: Session, alert: Alert, links: Collection[str], window: int) -> Incident:
-    """The incident where an alert belongs of which more is known now: a related one, else its own."""
-    own = session.get_one(Incident, alert.incident_id, with_for_update=True)
-    if own.status not in ("Active", "InProgress"):
-        return own
-    target = own
-    for other in _related(session, alert, links, timedelta(seconds=window)):
-        # The older one stays, so that what is known of an incident by its number goes on.
-        first, second = sorted((target, other), key=lambda incident: incident.id)
-        if first is not second and _may_merge(session, first, second):
-            _merge(session, second, first)
-            target = first
-    session.refresh(alert, ["incident_id"])
-    if _rank(alert.severity) > _rank(target.severity):
-        target.severity = alert.severity
-    if alert.first_event_time and alert.last_event_time:
-        target.first_event_time = min(target.first_event_time, alert.first_event_time)
-        target.last_event_time = max(target.last_event_time, alert.last_event_time)
-    target.name = _name(
-        _gravest_title(session, target) or alert.title, _size(session, target), alert.computer_dns_name
-    )
-    target.last_update_time = now()
-    return target
-
-
-def _size(session: Session, incident: Incident) -> int:
+def may_merge(target: Group, source: Group) -> bool:
+    """What analysts have closed, judged, given to different people or taken apart stays apart."""
     return (
-        session.scalar(select(func.count()).select_from(Alert).where(Alert.incident_id == incident.id)) or 0
+        target.is_open
+        and source.is_open
+        and (not source.assigned_to or source.assigned_to == target.assigned_to)
+        and (source.classification, source.determination) == (target.classification, target.determination)
+        and not source.numbers & target.apart_from
+        and not target.numbers & source.apart_from
+        and target.size + source.size <= ENTITIES_LIMIT
     )
 
 
-def _related(session: Session, alert: Alert, links: Collection[str], window: timedelta) -> Sequence[Incident]:
-    """Open incidents that share a link with the alert within the window, the oldest first."""
-    if not links or alert.first_event_time is None or alert.last_event_time is None:
-        return []
-    linked = (
-        select(Alert.incident_id)
-        .join(AlertLink, AlertLink.alert_id == Alert.id)
-        .where(
-            AlertLink.tenant_id == alert.tenant_id,
-            AlertLink.key.in_(links),
-            AlertLink.time >= alert.first_event_time - window,
-            AlertLink.time <= alert.last_event_time + window,
-        )
-    )
-    # A resolved incident is never reopened: what comes later is a new one.
-    return session.scalars(
-        select(Incident)
-        .where(
-            Incident.tenant_id == alert.tenant_id,
-            Incident.id.in_(linked),
-            Incident.status.in_(("Active", "InProgress")),
-        )
-        .order_by(Incident.id)
-        .with_for_update()
-    ).all()
+def load_groups(session: Session, numbers: Collection[int]) -> dict[int, Group]:
+    """Incidents as they are now; they stay so until the transaction ends."""
+    found: dict[int, Group] = {}
+    listed = sorted(numbers)
+    for start in range(0, len(listed), CHUNK):
+        part = listed[start : start + CHUNK]
+        locked = select(Incident).where(Incident.id.in_(part)).order_by(Incident.id).with_for_update()
+        rows = session.scalars(locked.execution_options(populate_existing=True)).all()
+        counted = select(Alert.incident_id, func.count()).where(Alert.incident_id.in_(part))
+        sizes = dict(session.execute(counted.group_by(Alert.incident_id)).all())
+        for row in rows:
+            found[row.id] = Group(
+                row.id,
+                row.status,
+                row.assigned_to,
+                row.classification,
+                row.determination,
+                frozenset(row.apart_from),
+                sizes.get(row.id, 0),
+            )
+    return found
 
 
-def _new_incident(session: Session, alert: Alert) -> Incident:
+def create_incidents(session: Session, tenant_id: str, groups: Sequence[Group]) -> dict[int, int]:
+    """Store incidents that alerts have founded; their numbers by those that they had meanwhile."""
+    if not groups:
+        return {}
     time = now()
-    incident = Incident(
-        tenant_id=alert.tenant_id,
-        name=_name(alert.title, 1, alert.computer_dns_name),
-        created_time=time,
-        last_update_time=time,
-        first_event_time=alert.first_event_time or time,
-        last_event_time=alert.last_event_time or time,
-        severity=alert.severity,
-        tags=[],
-        comments=[],
-    )
-    session.add(incident)
-    session.flush()
-    return incident
+    rows = []
+    for group in groups:
+        told = summary(group.members)
+        rows.append(
+            {
+                "tenant_id": tenant_id,
+                "name": told.name,
+                "severity": told.severity,
+                "created_time": time,
+                "last_update_time": time,
+                "first_event_time": told.first or time,
+                "last_event_time": told.last or time,
+                "tags": [],
+                "comments": [],
+                "apart_from": sorted(group.apart_from),
+            }
+        )
+    made = session.scalars(insert(Incident).returning(Incident.id, sort_by_parameter_order=True), rows)
+    return dict(zip((group.id for group in groups), made.all(), strict=True))
 
 
-def _take_in(session: Session, incident: Incident, alert: Alert) -> None:
-    present = _size(session, incident)
-    incident.last_update_time = now()
-    if alert.first_event_time and alert.last_event_time:
-        incident.first_event_time = min(incident.first_event_time, alert.first_event_time)
-        incident.last_event_time = max(incident.last_event_time, alert.last_event_time)
-    worse = _rank(alert.severity) > _rank(incident.severity)
-    if worse:
-        incident.severity = alert.severity
-    title = alert.title if worse else _gravest_title(session, incident) or alert.title
-    incident.name = _name(title, present + 1, alert.computer_dns_name)
+def merge_incidents(session: Session, groups: Mapping[int, Group]) -> None:
+    """Empty each stored incident that was merged into another one, and leave a pointer behind."""
+    for group in sorted(groups.values(), key=lambda each: each.age):
+        if group.id > 0 and group.into is not None:
+            source = session.get_one(Incident, group.id)
+            merge(session, source, session.get_one(Incident, group.root(groups).id))
 
 
-def _gravest_title(session: Session, incident: Incident) -> str | None:
-    """An incident is named for its gravest alert, of equals the first."""
-    grave = case({name: rank for rank, name in enumerate(SEVERITIES)}, value=Alert.severity)
-    return session.scalar(
-        select(Alert.title)
-        .where(Alert.incident_id == incident.id)
-        .order_by(grave.desc(), Alert.alert_creation_time, Alert.id)
-        .limit(1)
-    )
-
-
-def _may_merge(session: Session, target: Incident, source: Incident) -> bool:
-    """Two incidents that analysts have judged or given to different people stay apart."""
-    if source.assigned_to and source.assigned_to != target.assigned_to:
-        return False
-    if (source.classification, source.determination) != (target.classification, target.determination):
-        return False
-    count = session.scalar(
-        select(func.count()).select_from(Alert).where(Alert.incident_id.in_((target.id, source.id)))
-    )
-    return (count or 0) <= ENTITIES_LIMIT
-
-
-def _merge(session: Session, source: Incident, target: Incident) -> None:
-    """Empty ``source`` into ``target`` and leave a pointer behind."""
+def merge(session: Session, source: Incident, target: Incident) -> None:
+    """Empty ``source`` into ``target``: alerts and tags go, the rest stays behind with a redirect."""
     session.execute(update(Alert).where(Alert.incident_id == source.id).values(incident_id=target.id))
     # Whoever pointed to the source is led on, so that a redirect is one step.
     session.execute(
@@ -151,23 +169,84 @@ def _merge(session: Session, source: Incident, target: Incident) -> None:
         .where(Incident.redirect_incident_id == source.id, Incident.tenant_id == target.tenant_id)
         .values(redirect_incident_id=target.id)
     )
-    target.first_event_time = min(target.first_event_time, source.first_event_time)
-    target.last_event_time = max(target.last_event_time, source.last_event_time)
     target.tags = list(dict.fromkeys([*target.tags, *source.tags]))
-    if _rank(source.severity) > _rank(target.severity):
-        target.severity = source.severity
+    for number in source.apart_from:
+        if number != target.id and (other := session.get(Incident, number)) is not None:
+            keep_apart(target, other)
     source.status = REDIRECTED
     source.redirect_incident_id = target.id
-    source.tags = [*source.tags, REDIRECTED]
+    source.tags = list(dict.fromkeys([*source.tags, REDIRECTED]))
     source.last_update_time = target.last_update_time = now()
     session.flush()
 
 
-def _name(title: str, alerts: int, device: str | None) -> str:
-    more = f" and {alerts - 1} more" if alerts > 1 else ""
-    where = f" on {device}" if device else ""
-    return f"{title[:400]}{more}{where}"
+def keep_apart(one: Incident, other: Incident) -> None:
+    """Never merge the two again; somebody has told them apart."""
+    one.apart_from = [*dict.fromkeys([*one.apart_from, other.id])][-APART_LIMIT:]
+    other.apart_from = [*dict.fromkeys([*other.apart_from, one.id])][-APART_LIMIT:]
 
 
-def _rank(severity: str) -> int:
-    return SEVERITIES.index(severity) if severity in SEVERITIES else 0
+def refresh(session: Session, numbers: Iterable[int]) -> None:
+    """Bring name, severity and times of incidents to what their alerts say now."""
+    session.flush()
+    listed = sorted(set(numbers))
+    # Whoever asks, an incident is what all of its alerts say.
+    with unscoped(session):
+        for start in range(0, len(listed), CHUNK):
+            part = listed[start : start + CHUNK]
+            told = {number: summary(facts) for number, facts in _facts(session, part).items()}
+            for row in session.scalars(select(Incident).where(Incident.id.in_(part)).order_by(Incident.id)):
+                if row.id in told:
+                    _tell(row, told[row.id])
+    session.flush()
+
+
+def _tell(row: Incident, told: Summary) -> None:
+    # What an analyst has said of it stands.
+    if not row.named_by_hand:
+        row.name = told.name
+    if not row.graded_by_hand:
+        row.severity = told.severity
+    row.first_event_time = told.first or row.first_event_time
+    row.last_event_time = told.last or row.last_event_time
+    row.last_update_time = now()
+
+
+def _facts(session: Session, numbers: Sequence[int]) -> dict[int, list[Facts]]:
+    """What the alerts of incidents say; those that are alike are one row."""
+    alike = (
+        Alert.title,
+        Alert.severity,
+        Alert.category,
+        Alert.detection_source,
+        Alert.machine_id,
+        Alert.computer_dns_name,
+    )
+    judged = (Alert.status, Alert.classification)
+    rows = session.execute(
+        select(
+            Alert.incident_id,
+            *alike,
+            func.min(Alert.first_event_time).label("first"),
+            func.max(Alert.last_event_time).label("last"),
+            *judged,
+        )
+        .where(Alert.incident_id.in_(numbers))
+        .group_by(Alert.incident_id, *alike, *judged)
+        .order_by(Alert.incident_id, func.min(Alert.first_event_time), Alert.title)
+    )
+    found: dict[int, list[Facts]] = {}
+    for row in rows:
+        facts = Facts(
+            row.title,
+            row.severity,
+            row.category,
+            row.detection_source,
+            row.machine_id,
+            row.computer_dns_name,
+            row.first,
+            row.last,
+            row.status != "Resolved" and row.classification != "FalsePositive",
+        )
+        found.setdefault(row.incident_id, []).append(facts)
+    return found

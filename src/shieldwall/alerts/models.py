@@ -46,6 +46,11 @@ class Incident(TenantOwned, DeviceScoped, Base):
     assigned_to: Mapped[str | None] = mapped_column(String(200))
     tags: Mapped[list[str]] = mapped_column(JSON, default=list)
     comments: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+    named_by_hand: Mapped[bool] = mapped_column(default=False)
+    graded_by_hand: Mapped[bool] = mapped_column(default=False)
+    """Whether an analyst has given it its name, its severity; then its alerts do not change it."""
+    apart_from: Mapped[list[int]] = mapped_column(JSON, default=list)
+    """Incidents with which it is never merged, because somebody has told them apart."""
 
     __table_args__ = (Index(None, "tenant_id", "last_update_time"), {"sqlite_autoincrement": True})
 
@@ -92,6 +97,10 @@ class Alert(TenantOwned, DeviceScoped, Base):
     logged_on_users: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
     event_count: Mapped[int] = mapped_column(default=1)
     """How many events this alert stands for; repeats of one detection add to it."""
+    link_reasons: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+    """Why it is in its incident: other alerts, each with what it shares; see ``alerts.correlation``."""
+    moved_by: Mapped[str | None] = mapped_column(String(200))
+    """The analyst who has put it into its incident, where it then stays."""
     custom_details: Mapped[dict[str, str] | None] = mapped_column(JSON(none_as_null=True))
     """What its rule shows of the event, by the names that the rule gives."""
 
@@ -170,19 +179,9 @@ class Evidence(TenantOwned, Base):
     aad_user_id: Mapped[str | None] = mapped_column(String(36))
     user_principal_name: Mapped[str | None] = mapped_column(String(256))
     detection_status: Mapped[str | None] = mapped_column(String(16))
+    verdict: Mapped[str] = mapped_column(String(16), default="Unknown")
+    """Malicious, Suspicious, NoThreatsFound or Unknown."""
+    remediation_status: Mapped[str] = mapped_column(String(16), default="None")
+    """None, Remediated, Prevented, Blocked or NotFound."""
 
     __table_args__ = (Index(None, "alert_id", "digest", unique=True),)
-
-
-class AlertLink(TenantOwned, Base):
-    """What correlation joins on: a process tree, file, address or domain that an alert touches."""
-
-    __tablename__ = "alert_links"
-
-    id: Mapped[int] = mapped_column(ROW_ID, primary_key=True, autoincrement=True)
-    alert_id: Mapped[str] = mapped_column(ForeignKey("alerts.id", ondelete="CASCADE"), index=True)
-    key: Mapped[str] = mapped_column(String(40))
-    """Hash of device, kind and value."""
-    time: Mapped[datetime] = mapped_column(UtcDateTime)
-
-    __table_args__ = (Index(None, "tenant_id", "key", "time"),)

@@ -17,16 +17,53 @@ LEVELS_DOWN = 32
 RELATED_LEVELS = 3
 """What the process, its parent and grandparent started is shown; of ancestors above, only the way."""
 EVENTS_LIMIT = 20
-"""Most other events shown for one process."""
+"""Most other events of one kind shown for one process."""
+TEXT_LIMIT = 500
+_EVENTS = (
+    (
+        "DeviceNetworkEvents",
+        "network",
+        "if(RemoteUrl != '', RemoteUrl, concat(RemoteIP, ':', toString(RemotePort)))",
+    ),
+    ("DeviceFileEvents", "file", "FolderPath"),
+    (
+        "DeviceRegistryEvents",
+        "registry",
+        "if(RegistryValueName != '', concat(RegistryKey, ' ', RegistryValueName), RegistryKey)",
+    ),
+    ("DeviceEvents", "other", "if(RemoteUrl != '', RemoteUrl, if(FolderPath != '', FolderPath, RemoteIP))"),
+)
+"""Tables of what processes do, with the SQL for what about."""
 NEAR = timedelta(seconds=2)
 """Two starts of one pid this close are one process: sources date it a little differently."""
 
 Identity = tuple[int, datetime]
 
 
+@dataclass(frozen=True)
+class NodeEvent:
+    """What a process did besides starting others: an action on one file, address or registry key."""
+
+    action_type: str
+    text: str
+    kind: str
+    """file, network, registry or other."""
+    first_time: datetime
+    count: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "actionType": self.action_type,
+            "text": self.text,
+            "kind": self.kind,
+            "time": to_text(self.first_time),
+            "count": self.count,
+        }
+
+
 @dataclass
 class ProcessNode:
-    """One process of the tree. ``events`` are (action type, what about) pairs of what it did."""
+    """One process of the tree, with what it did."""
 
     process_id: int
     creation_time: datetime
@@ -37,8 +74,10 @@ class ProcessNode:
     sha256: str = ""
     parent: Identity | None = None
     children: list[ProcessNode] = field(default_factory=list)
-    events: list[tuple[str, str]] = field(default_factory=list)
+    events: list[NodeEvent] = field(default_factory=list)
     alerts: list[str] = field(default_factory=list)
+    """Titles."""
+    alert_ids: list[str] = field(default_factory=list)
 
     @property
     def identity(self) -> Identity:
@@ -60,8 +99,12 @@ class ProcessNode:
             "accountName": self.account_name,
             "sha256": self.sha256,
             "alerts": self.alerts,
-            "events": [{"actionType": action, "text": text} for action, text in self.events],
-            "children": [child.to_json() for child in self.children],
+            "alertIds": self.alert_ids,
+            "events": [event.to_json() for event in self.events],
+            "children": [
+                child.to_json()
+                for child in sorted(self.children, key=lambda child: (child.creation_time, child.process_id))
+            ],
         }
 
 
@@ -163,26 +206,26 @@ class _Reader:
         """What the processes did besides creating others."""
         since = min(node.creation_time for node in nodes) - NEAR
         values = {"pids": sorted({node.process_id for node in nodes}), "since": since}
-        for table, text in (
-            ("DeviceNetworkEvents", "concat(RemoteIP, ':', toString(RemotePort))"),
-            ("DeviceFileEvents", "FolderPath"),
-            ("DeviceEvents", "if(RemoteUrl != '', RemoteUrl, if(FolderPath != '', FolderPath, RemoteIP))"),
-        ):
+        for table, kind, text in _EVENTS:
             rows = self._store.query(
                 self._tenant_id,
-                "SELECT DISTINCT InitiatingProcessId, InitiatingProcessCreationTime, ActionType, "
-                f"ifNull({text}, '') AS Text FROM {DATABASE}.{table} WHERE DeviceId = {{device:String}} "
+                "SELECT InitiatingProcessId, InitiatingProcessCreationTime, ActionType, "
+                f"left(ifNull({text}, ''), {TEXT_LIMIT}) AS Text, min(Timestamp) AS First, count() AS Count "
+                f"FROM {DATABASE}.{table} WHERE DeviceId = {{device:String}} "
                 "AND InitiatingProcessId IN {pids:Array(Int64)} AND Timestamp >= {since:DateTime64(7)} "
-                f"LIMIT {EVENTS_LIMIT} BY InitiatingProcessId LIMIT {NODES_LIMIT * 4}",
+                "GROUP BY InitiatingProcessId, InitiatingProcessCreationTime, ActionType, Text "
+                f"ORDER BY First, Text LIMIT {EVENTS_LIMIT} BY InitiatingProcessId LIMIT {NODES_LIMIT * 4}",
                 {"device": self._device_id, **_naive(values)},
             )
             for row in rows:
                 started = row["InitiatingProcessCreationTime"]
                 for node in nodes:
                     if node.is_process(row["InitiatingProcessId"], started):
-                        if len(node.events) < EVENTS_LIMIT:
-                            node.events.append((row["ActionType"], row["Text"]))
+                        done = NodeEvent(row["ActionType"], row["Text"], kind, row["First"], row["Count"])
+                        node.events.append(done)
                         break
+        for node in nodes:
+            node.events.sort(key=lambda event: event.first_time)
 
     def _rows(self, table: str, condition: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
         return self._store.query(

@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Table, func, insert, select, update
+from sqlalchemy.orm import Session, lazyload
 
 from shieldwall import metrics
-from shieldwall.alerts.incidents import place_in_incident, regroup
-from shieldwall.alerts.models import Alert, AlertLink, Evidence
+from shieldwall.alerts.correlation import REASONS, Candidate, lock, place
+from shieldwall.alerts.entity_models import AlertLink
+from shieldwall.alerts.incidents import refresh
+from shieldwall.alerts.links import LINKS_LIMIT, Link, device_link, evidence_links, own_links
+from shieldwall.alerts.models import Alert, Evidence
+from shieldwall.alerts.naming import Facts
 from shieldwall.alerts.risk import update_risk
+from shieldwall.alerts.weights import Span
 from shieldwall.devices.models import Device
+from shieldwall.state.engine import unscoped
 from shieldwall.times import now
 
 EVIDENCE_LIMIT = 200
 """Most entities of one alert; a noisy detection goes on being counted."""
 
+PART = 500
+"""Alerts that are placed and written together."""
+
 REPEATS = 100
 """Most alerts of one key; after so many resolutions the last one goes on."""
 
+_ALERTS, _EVIDENCE, _LINKS = (cast(Table, each.__table__) for each in (Alert, Evidence, AlertLink))
+_REMEDIATION = {"Prevented": "Prevented", "Blocked": "Blocked"}
 _EPOCH = datetime(1, 1, 1, tzinfo=UTC)
 
 
@@ -54,12 +65,21 @@ class EvidenceDraft:
     domain_name: str | None = None
     user_sid: str | None = None
     detection_status: str | None = None
+    """Detected, Prevented or Blocked."""
+    verdict: str | None = None
+    """Malicious, Suspicious, NoThreatsFound or Unknown; None follows from the detection."""
+    remediation_status: str | None = None
+    """None, Remediated, Prevented, Blocked or NotFound; None follows from the detection."""
 
     def digest(self) -> str:
         """The same for the same entity, whatever became of it."""
-        known = {name: value for name, value in asdict(self).items() if value is not None}
-        known.pop("detection_status", None)
+        known = {name: value for name in _ENTITY if (value := getattr(self, name)) is not None}
         return hashlib.sha1(repr(sorted(known.items())).encode(), usedforsecurity=False).hexdigest()
+
+
+_EVIDENCE_COLUMNS = tuple(item.name for item in fields(EvidenceDraft))
+_ENTITY = tuple(sorted({*_EVIDENCE_COLUMNS} - {"detection_status", "verdict", "remediation_status"}))
+"""What makes an entity the one that it is, rather than what became of it."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +98,8 @@ class AlertDraft:
     first_event_time: datetime
     last_event_time: datetime
     evidence: tuple[EvidenceDraft, ...]
-    links: frozenset[str] = field(default_factory=frozenset)
-    """What correlation joins on, as ``alerts.links`` makes it."""
+    links: frozenset[Link] = field(default_factory=frozenset)
+    """What correlation joins on besides the evidence and the device, as ``alerts.links`` makes it."""
     detector_id: str | None = None
     threat_name: str | None = None
     recommended_action: str | None = None
@@ -93,27 +113,30 @@ def raise_alert(session: Session, draft: AlertDraft, incident_window: int) -> tu
     A draft whose events the alert has seen already changes nothing, so a replay is harmless. A later one
     extends the alert by its time, its count and its new evidence. ``incident_window`` is in seconds.
     """
-    identifier, alert = _current(session, draft)
-    if alert is None:
-        alert = _new_alert(session, draft, identifier)
-        incident = place_in_incident(session, alert, draft.links, incident_window)
-        alert.incident_id = incident.id
-        session.add(alert)
-        _add_evidence(session, alert, draft.evidence, 0)
-        _add_links(session, alert, draft.links, draft.last_event_time)
-        session.flush()
-        if draft.device_id:
-            update_risk(session, [draft.device_id])
-        metrics.alerts.labels(draft.detection_source, draft.severity).inc()
-        return alert, True
-    if alert.last_event_time is None or draft.last_event_time > alert.last_event_time:
-        alert.last_event_time = draft.last_event_time
-        alert.event_count += draft.events
-        alert.last_update_time = now()
-        _add_evidence(session, alert, draft.evidence, _evidence_count(session, alert))
-        _add_links(session, alert, draft.links, draft.last_event_time)
-        session.flush()
-    return alert, False
+    ((identifier, new),) = raise_many(session, [draft], incident_window)
+    with unscoped(session):
+        return session.get_one(Alert, identifier), new
+
+
+def raise_many(
+    session: Session, drafts: Sequence[AlertDraft], incident_window: int
+) -> list[tuple[str, bool]]:
+    """The same for many drafts, which together take a fraction of the time: each alert's id, and whether it
+    is new, in the order of the drafts."""
+    session.flush()
+    window = timedelta(seconds=incident_window)
+    found: list[tuple[str, bool]] = [("", False)] * len(drafts)
+    with unscoped(session):
+        # In one order, so that two transactions never wait for each other.
+        for tenant_id in sorted({draft.tenant_id for draft in drafts}):
+            lock(session, tenant_id)
+            numbers = [number for number, draft in enumerate(drafts) if draft.tenant_id == tenant_id]
+            while numbers:
+                part, numbers = _part(drafts, numbers)
+                raised = _raise(session, tenant_id, [drafts[number] for number in part], window)
+                for number, result in zip(part, raised, strict=True):
+                    found[number] = result
+    return found
 
 
 def join_or_raise(session: Session, draft: AlertDraft, incident_window: int) -> Alert:
@@ -124,29 +147,30 @@ def join_or_raise(session: Session, draft: AlertDraft, incident_window: int) -> 
     alike = (Alert.machine_id == draft.device_id, Alert.title == draft.title[:500])
     open_ones = select(Alert).where(Alert.tenant_id == draft.tenant_id, *alike, Alert.status != "Resolved")
     oldest = open_ones.order_by(Alert.alert_creation_time, Alert.id).limit(1).with_for_update()
+    lock(session, draft.tenant_id)
     alert = session.scalar(oldest)
     if alert is None:
         # Two made at once get the same id, so that the later one fails instead of standing beside.
         resolved = session.scalar(select(func.count()).select_from(Alert).where(*alike)) or 0
         key = f"{draft.key} {resolved}"
         return raise_alert(session, replace(draft, key=key), incident_window)[0]
-    added = _add_evidence(session, alert, draft.evidence, _evidence_count(session, alert))
+    added = _add_evidence(session, alert, draft.evidence)
     first, last = alert.first_event_time, alert.last_event_time
     alert.first_event_time = min(first or draft.first_event_time, draft.first_event_time)
     alert.last_event_time = max(last or draft.last_event_time, draft.last_event_time)
     if added or (first, last) != (alert.first_event_time, alert.last_event_time):
         alert.event_count += draft.events
         alert.last_update_time = now()
-        _add_links(session, alert, draft.links, draft.last_event_time)
-        session.flush()
+        _relink(session, alert, draft, incident_window)
     return alert
 
 
 def extend_alert(session: Session, alert: Alert, draft: AlertDraft, incident_window: int) -> None:
     """Add what has become known of an alert: its device, user, entities, links and the span of its events.
 
-    Links that came only now may lead to another incident; then the alert moves there.
+    Links that came only now may lead to other incidents, which then become one with the alert's.
     """
+    lock(session, alert.tenant_id)
     device = session.get(Device, draft.device_id) if draft.device_id else None
     if device is not None and alert.machine_id is None:
         alert.machine_id, alert.computer_dns_name = device.id, device.computer_dns_name
@@ -157,11 +181,8 @@ def extend_alert(session: Session, alert: Alert, draft: AlertDraft, incident_win
     alert.first_event_time = min(alert.first_event_time or draft.first_event_time, draft.first_event_time)
     alert.last_event_time = max(alert.last_event_time or draft.last_event_time, draft.last_event_time)
     alert.last_update_time = now()
-    _add_evidence(session, alert, draft.evidence, _evidence_count(session, alert))
-    session.flush()
-    alert.incident_id = regroup(session, alert, draft.links, incident_window).id
-    _add_links(session, alert, draft.links, draft.last_event_time)
-    session.flush()
+    _add_evidence(session, alert, draft.evidence)
+    _relink(session, alert, draft, incident_window)
     if alert.machine_id:
         update_risk(session, [alert.machine_id])
 
@@ -179,44 +200,178 @@ def alert_id(draft: AlertDraft, again: int = 0) -> str:
     return f"da{ticks}_{int.from_bytes(digest[8:12], 'big', signed=True)}"
 
 
-def _current(session: Session, draft: AlertDraft) -> tuple[str, Alert | None]:
-    """The alert that a draft belongs to: what happens after an alert was resolved is a new one."""
-    for again in range(REPEATS):
+def _part(drafts: Sequence[AlertDraft], numbers: list[int]) -> tuple[list[int], list[int]]:
+    """The first drafts to be worked on together, each of another alert, and the rest."""
+    seen: set[tuple[str | None, str]] = set()
+    for place_, number in enumerate(numbers):
+        name = (drafts[number].device_id, drafts[number].key)
+        if name in seen or place_ == PART:
+            return numbers[:place_], numbers[place_:]
+        seen.add(name)
+    return numbers, []
+
+
+def _raise(
+    session: Session, tenant_id: str, drafts: Sequence[AlertDraft], window: timedelta
+) -> list[tuple[str, bool]]:
+    """Raise drafts of different alerts of one tenant."""
+    identifiers = [alert_id(draft) for draft in drafts]
+    present = {row.id: row for row in session.scalars(select(Alert).where(Alert.id.in_(identifiers)))}
+    wanted = {draft.device_id for draft in drafts if draft.device_id}
+    loaded = select(Device).where(Device.id.in_(wanted)).options(lazyload(Device.tags))
+    devices = {row.id: row for row in session.scalars(loaded)}
+    candidates: list[Candidate] = []
+    fresh: list[tuple[AlertDraft, dict[str, Any], list[Link]]] = []
+    results: list[tuple[str, bool]] = []
+    for draft, first in zip(drafts, identifiers, strict=True):
+        identifier, alert = _current(session, draft, present.get(first), first)
+        results.append((identifier, alert is None))
+        if alert is None:
+            device = devices.get(draft.device_id or "")
+            row, links = _row(draft, identifier, device), all_links(draft, device)
+            candidates.append(_candidate(row, links))
+            fresh.append((draft, row, links))
+        elif alert.last_event_time is None or draft.last_event_time > alert.last_event_time:
+            alert.last_event_time = draft.last_event_time
+            alert.event_count += draft.events
+            alert.last_update_time = now()
+            _add_evidence(session, alert, draft.evidence)
+            _relink(session, alert, draft, int(window.total_seconds()))
+    if fresh:
+        placed = place(session, tenant_id, candidates, window)
+        for _, row, _ in fresh:
+            row["incident_id"] = placed[row["id"]].incident_id
+            row["link_reasons"] = placed[row["id"]].reasons
+        _store(session, fresh)
+        refresh(session, {each.incident_id for each in placed.values() if each.found})
+        update_risk(session, {draft.device_id for draft, _, _ in fresh if draft.device_id})
+        for draft, _, _ in fresh:
+            metrics.alerts.labels(draft.detection_source, draft.severity).inc()
+    return results
+
+
+def _store(session: Session, fresh: Sequence[tuple[AlertDraft, dict[str, Any], list[Link]]]) -> None:
+    """Write new alerts with what belongs to them, many rows at once."""
+    connection = session.connection()
+    connection.execute(insert(_ALERTS), [row for _, row, _ in fresh])
+    time = now()
+    evidence = [
+        _evidence_row(row["tenant_id"], row["id"], digest, entity, time)
+        for draft, row, _ in fresh
+        for digest, entity in list({each.digest(): each for each in draft.evidence}.items())[:EVIDENCE_LIMIT]
+    ]
+    if evidence:
+        connection.execute(insert(_EVIDENCE), evidence)
+    named = [
+        _link_row(row["tenant_id"], row["id"], link, draft.last_event_time)
+        for draft, row, links in fresh
+        for link in links
+    ]
+    if named:
+        connection.execute(insert(_LINKS), named)
+
+
+def all_links(draft: AlertDraft, device: Device | None) -> list[Link]:
+    """All by which a draft's alert is joined, the device first; always in the same order."""
+    links: list[Link] = []
+    if device is not None:
+        links += [device_link(device.id, device.computer_dns_name), *own_links(device)]
+    links += sorted(draft.links, key=lambda link: (link.kind, link.value))
+    links += evidence_links(draft.device_id, draft.evidence)
+    return list({(link.key, link.kind): link for link in links}.values())[:LINKS_LIMIT]
+
+
+def _relink(session: Session, alert: Alert, draft: AlertDraft, incident_window: int) -> None:
+    """Note what is new about an alert that was there before; new links may join incidents to its own."""
+    session.flush()
+    device = session.get(Device, alert.machine_id) if alert.machine_id else None
+    links = all_links(replace(draft, device_id=alert.machine_id), device)
+    relink(session, alert, links, incident_window)
+
+
+def relink(session: Session, alert: Alert, links: Sequence[Link], incident_window: int) -> None:
+    """Add links to a stored alert, and merge the incidents to which the new ones lead."""
+    lock(session, alert.tenant_id)
+    assert alert.last_event_time is not None
+    mine = AlertLink.alert_id == alert.id
+    present = {
+        (row.key, row.kind) for row in session.execute(select(AlertLink.key, AlertLink.kind).where(mine))
+    }
+    if present:
+        session.execute(update(AlertLink).where(mine).values(last_time=alert.last_event_time))
+    room = max(0, LINKS_LIMIT - len(present))
+    new = [link for link in links if (link.key, link.kind) not in present][:room]
+    if new:
+        rows = [_link_row(alert.tenant_id, alert.id, link, alert.last_event_time) for link in new]
+        session.connection().execute(insert(_LINKS), rows)
+        facts = {column.name: getattr(alert, column.name) for column in _ALERTS.columns}
+        known = frozenset(key for key, _ in present)
+        window = timedelta(seconds=incident_window)
+        candidate = _candidate(facts, new, held=alert.moved_by is not None, counted=known)
+        placed = place(session, alert.tenant_id, [candidate], window)[alert.id]
+        session.refresh(alert, ["incident_id"])
+        alert.link_reasons = [*alert.link_reasons, *placed.reasons][-REASONS:]
+    refresh(session, [alert.incident_id])
+
+
+def _candidate(
+    row: Mapping[str, Any], links: Sequence[Link], held: bool = False, counted: frozenset[str] = frozenset()
+) -> Candidate:
+    span = Span(row["first_event_time"], row["last_event_time"])
+    facts = Facts(
+        row["title"],
+        row["severity"],
+        row["category"],
+        row["detection_source"],
+        row["machine_id"],
+        row["computer_dns_name"],
+        span.first,
+        span.last,
+    )
+    return Candidate(row["id"], links, span, facts, row.get("incident_id"), held, counted)
+
+
+def _current(
+    session: Session, draft: AlertDraft, alert: Alert | None, identifier: str
+) -> tuple[str, Alert | None]:
+    """The alert that a draft belongs to, of which this one is the first: what happens after an alert was
+    resolved is a new one."""
+    for again in range(1, REPEATS):
+        if alert is None or alert.resolved_time is None or draft.last_event_time <= alert.resolved_time:
+            break
         identifier = alert_id(draft, again)
         alert = session.get(Alert, identifier)
-        if alert is None or alert.resolved_time is None or draft.last_event_time <= alert.resolved_time:
-            return identifier, alert
     return identifier, alert
 
 
-def _new_alert(session: Session, draft: AlertDraft, identifier: str) -> Alert:
-    device = session.get(Device, draft.device_id) if draft.device_id else None
+def _row(draft: AlertDraft, identifier: str, device: Device | None) -> dict[str, Any]:
+    """The columns of a new alert."""
     user = next((entity for entity in draft.evidence if entity.entity_type == "User"), None)
     time = now()
-    return Alert(
-        id=identifier,
-        tenant_id=draft.tenant_id,
-        severity=draft.severity,
-        status="New",
-        detection_source=draft.detection_source,
-        detector_id=draft.detector_id,
-        category=draft.category,
-        threat_name=draft.threat_name,
-        title=draft.title[:500],
-        description=draft.description,
-        recommended_action=draft.recommended_action,
-        alert_creation_time=time,
-        first_event_time=draft.first_event_time,
-        last_event_time=draft.last_event_time,
-        last_update_time=time,
-        machine_id=draft.device_id,
-        computer_dns_name=device.computer_dns_name if device else None,
-        rbac_group_name=device.group.name if device and device.group else None,
-        mitre_techniques=list(draft.mitre_techniques),
-        related_user=_related_user(user),
-        logged_on_users=_logged_on(device),
-        event_count=draft.events,
-    )
+    return {
+        "id": identifier,
+        "tenant_id": draft.tenant_id,
+        "severity": draft.severity,
+        "status": "New",
+        "detection_source": draft.detection_source,
+        "detector_id": draft.detector_id,
+        "category": draft.category,
+        "threat_name": draft.threat_name,
+        "title": draft.title[:500],
+        "description": draft.description,
+        "recommended_action": draft.recommended_action,
+        "alert_creation_time": time,
+        "first_event_time": draft.first_event_time,
+        "last_event_time": draft.last_event_time,
+        "last_update_time": time,
+        "machine_id": draft.device_id,
+        "computer_dns_name": device.computer_dns_name if device else None,
+        "rbac_group_name": device.group.name if device and device.group else None,
+        "mitre_techniques": list(draft.mitre_techniques),
+        "related_user": _related_user(user),
+        "logged_on_users": _logged_on(device),
+        "event_count": draft.events,
+    }
 
 
 def _related_user(user: EvidenceDraft | None) -> dict[str, Any] | None:
@@ -230,40 +385,43 @@ def _logged_on(device: Device | None) -> list[dict[str, Any]]:
     ]
 
 
-def _evidence_count(session: Session, alert: Alert) -> int:
-    return len(session.scalars(select(Evidence.id).where(Evidence.alert_id == alert.id)).all())
-
-
-def _add_evidence(session: Session, alert: Alert, drafts: Iterable[EvidenceDraft], present: int) -> int:
-    """How many entities are new to the alert, which has ``present`` already."""
-    before = present
+def _add_evidence(session: Session, alert: Alert, drafts: Iterable[EvidenceDraft]) -> int:
+    """How many entities are new to the alert."""
     known = set(session.scalars(select(Evidence.digest).where(Evidence.alert_id == alert.id)))
+    rows: list[dict[str, Any]] = []
     time = now()
     for draft in drafts:
         digest = draft.digest()
-        if digest in known or present >= EVIDENCE_LIMIT:
-            continue
-        known.add(digest)
-        present += 1
-        values = {item.name: getattr(draft, item.name) for item in fields(draft)}
-        session.add(
-            Evidence(
-                tenant_id=alert.tenant_id,
-                alert_id=alert.id,
-                digest=digest,
-                evidence_creation_time=time,
-                **values,
-            )
-        )
-    return present - before
+        if digest not in known and len(known) < EVIDENCE_LIMIT:
+            known.add(digest)
+            rows.append(_evidence_row(alert.tenant_id, alert.id, digest, draft, time))
+    if rows:
+        session.connection().execute(insert(_EVIDENCE), rows)
+        session.expire(alert, ["evidence"])
+    return len(rows)
 
 
-def _add_links(session: Session, alert: Alert, links: Iterable[str], time: datetime) -> None:
-    present = {
-        link.key: link for link in session.scalars(select(AlertLink).where(AlertLink.alert_id == alert.id))
+def _evidence_row(
+    tenant_id: str, identifier: str, digest: str, draft: EvidenceDraft, time: datetime
+) -> dict[str, Any]:
+    values = {name: getattr(draft, name) for name in _EVIDENCE_COLUMNS}
+    return {
+        **values,
+        "tenant_id": tenant_id,
+        "alert_id": identifier,
+        "digest": digest,
+        "evidence_creation_time": time,
+        "verdict": draft.verdict or ("Suspicious" if draft.detection_status else "Unknown"),
+        "remediation_status": draft.remediation_status
+        or _REMEDIATION.get(draft.detection_status or "", "None"),
     }
-    for key in links:
-        if key in present:
-            present[key].time = max(present[key].time, time)
-        else:
-            session.add(AlertLink(tenant_id=alert.tenant_id, alert_id=alert.id, key=key, time=time))
+
+
+def _link_row(tenant_id: str, identifier: str, link: Link, last_time: datetime) -> dict[str, Any]:
+    return {
+        "tenant_id": tenant_id,
+        "alert_id": identifier,
+        "key": link.key,
+        "kind": link.kind,
+        "last_time": last_time,
+    }

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, lazyload
 
 from shieldwall.alerts.models import Alert
 from shieldwall.devices.models import Device
 
+CHUNK = 500
 LEVELS = ("None", "Informational", "Low", "Medium", "High")
 
 
@@ -21,25 +22,34 @@ def update_risk(session: Session, device_ids: Iterable[str]) -> None:
     session.flush()
     # The device is locked before its alerts are read, so that of two changes at once the later sees both.
     # In one order, so that two batches never wait for each other.
-    locked = (
-        select(Device)
-        .where(Device.id.in_(set(device_ids)))
-        .order_by(Device.id)
-        .with_for_update(of=Device)
-        .execution_options(populate_existing=True)
-    )
-    for device in session.scalars(locked).all():
-        severities = session.scalars(
-            select(Alert.severity)
+    listed = sorted(set(device_ids))
+    for start in range(0, len(listed), CHUNK):
+        part = listed[start : start + CHUNK]
+        locked = (
+            select(Device)
+            .where(Device.id.in_(part))
+            .order_by(Device.id)
+            .with_for_update(of=Device)
+            .options(lazyload(Device.tags))
+            .execution_options(populate_existing=True)
+        )
+        devices = session.scalars(locked).all()
+        gravest = dict.fromkeys((device.id for device in devices), "None")
+        rows = session.execute(
+            select(Alert.machine_id, Alert.severity)
             .distinct()
             .where(
-                Alert.tenant_id == device.tenant_id,
-                Alert.machine_id == device.id,
+                Alert.tenant_id.in_({device.tenant_id for device in devices}),
+                Alert.machine_id.in_(part),
                 Alert.status != "Resolved",
                 Alert.classification.is_distinct_from("FalsePositive"),
             )
         )
-        device.risk_score = max(severities, key=_rank, default="None")
+        for machine_id, severity in rows:
+            if machine_id in gravest:
+                gravest[machine_id] = max(gravest[machine_id], severity, key=_rank)
+        for device in devices:
+            device.risk_score = gravest[device.id]
 
 
 def _rank(severity: str) -> int:

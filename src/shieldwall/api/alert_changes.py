@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from shieldwall.alerts.correlation import lock
+from shieldwall.alerts.incidents import refresh
 from shieldwall.alerts.models import Alert, AlertComment, Incident
+from shieldwall.alerts.moving import move_alerts
 from shieldwall.alerts.risk import update_risk
 from shieldwall.api.bodies import Body
 from shieldwall.errors import bad_request
@@ -29,6 +32,8 @@ _COLUMNS = {
 
 def update_alerts(session: Session, principal: Principal, identifiers: Sequence[str], change: Body) -> None:
     """Apply the properties of ``change`` to alerts; ApiError 404 for an unknown one, then none is changed."""
+    if "incidentId" in change:
+        lock(session, principal.tenant_id)
     # Locked in one order, incidents first, so that two changes never wait for each other.
     of_incidents = select(Alert.incident_id).where(Alert.id.in_(identifiers))
     touched = select(Incident).where(Incident.id.in_(of_incidents)).order_by(Incident.id).with_for_update()
@@ -44,7 +49,11 @@ def update_alerts(session: Session, principal: Principal, identifiers: Sequence[
         _apply(row, principal, change)
         detail = {name: value for name, value in change.items() if name != "comment"}
         audit.record(session, principal, "alert.update", row.id, detail=detail)
+    if "incidentId" in change:
+        by = principal.name or principal.application_id
+        move_alerts(session, list(rows.values()), change["incidentId"], by)
     if "status" in change or "classification" in change:
+        refresh(session, {row.incident_id for row in rows.values()})
         update_risk(session, {row.machine_id for row in rows.values() if row.machine_id})
 
 

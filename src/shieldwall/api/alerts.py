@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from starlette.responses import Response
@@ -27,10 +27,25 @@ BATCH_LIMIT = 500
 Reader = Annotated[Principal, Depends(requires("Alert.Read.All", "Alert.ReadWrite.All"))]
 Writer = Annotated[Principal, Depends(requires("Alert.ReadWrite.All"))]
 
+
+class IncidentNumber(Parameter):
+    """The number of an incident, also as text; 0 or ``new`` stands for a new one."""
+
+    def read(self, value: object) -> int:
+        text = "0" if value in ("new", "New") else str(value)
+        if isinstance(value, bool) or not (text.isascii() and text.isdecimal() and len(text) < 19):
+            raise invalid_body(f"{self.name} must be the number of an incident, or 0 for a new one.")
+        return int(text)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "integer", "minimum": 0}
+
+
 _CHANGES = (
     Parameter("status", choices=choices("New", "InProgress", "Resolved")),
     *VERDICT,
     Parameter("comment"),
+    IncidentNumber("incidentId"),
 )
 CHANGE = Shape(*_CHANGES)
 BATCH_CHANGE = Shape(Parameter("alertIds", required=True, many=True, limit=80), *_CHANGES)
@@ -59,7 +74,10 @@ def get_alert(alert_id: str, request: Request, principal: Reader) -> Response:
 def patch_alert(
     alert_id: str, request: Request, principal: Writer, body: Annotated[Body, Depends(CHANGE)]
 ) -> Response:
-    """Change status, assignedTo, classification or determination, or add a comment; the rest stays."""
+    """Change status, assignedTo, classification or determination, or add a comment; the rest stays.
+
+    `incidentId` moves the alert to another incident, or to a new one with 0; there it stays.
+    """
     if not body:
         raise invalid_body("The request body changes nothing.")
     services = services_of(request)

@@ -46,6 +46,9 @@ def update_incident(session: Session, principal: Principal, identifier: int, cha
     for name, column in _COLUMNS.items():
         if name in change:
             setattr(row, column, list(dict.fromkeys(change[name])) if name == "tags" else change[name])
+    # What an analyst says of it stands, whatever alerts come.
+    row.named_by_hand = row.named_by_hand or "name" in change
+    row.graded_by_hand = row.graded_by_hand or "severity" in change
     if change.get("comment"):
         add_comment(row, principal, change["comment"])
     if change.get("status") == "Resolved":

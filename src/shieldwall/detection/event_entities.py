@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from shieldwall.alerts.links import entity_link, process_link
+from shieldwall.alerts.links import Link, logon_links, process_link, session_link
 from shieldwall.alerts.raising import EvidenceDraft
+
+_SESSIONS = ("LogonId", "LogonID", "InitiatingProcessLogonId")
 
 
 def entities(table: str, row: Mapping[str, Any], status: str = "Detected") -> Iterator[EvidenceDraft]:
@@ -104,33 +106,23 @@ def actor(row: Mapping[str, Any], status: str) -> EvidenceDraft | None:
     )
 
 
-def links(row: Mapping[str, Any], evidence: Sequence[EvidenceDraft]) -> Iterator[str]:
-    """What the alert can be joined by: the processes around the event and the entities themselves."""
+def links(row: Mapping[str, Any], evidence: Sequence[EvidenceDraft]) -> Iterator[Link]:
+    """What the alert can be joined by besides its evidence: the processes and the session around the event,
+    and where somebody logged on from."""
     device = row["DeviceId"]
-    around = [
-        (item.process_id, item.process_creation_time, item.file_name or "")
-        for item in evidence
-        if item.entity_type == "Process"
-    ]
-    around += [
-        (
-            row.get("InitiatingProcessId"),
-            row.get("InitiatingProcessCreationTime"),
-            row.get("InitiatingProcessFileName") or "",
-        ),
-        (
-            row.get("InitiatingProcessParentId"),
-            row.get("InitiatingProcessParentCreationTime"),
-            row.get("InitiatingProcessParentFileName") or "",
-        ),
-    ]
-    for process_id, started, name in around:
-        if link := process_link(device, process_id, started, name):
+    for prefix in ("InitiatingProcess", "InitiatingProcessParent"):
+        name = row.get(f"{prefix}FileName") or ""
+        process_id, started = row.get(f"{prefix}Id"), row.get(f"{prefix}CreationTime")
+        if device and (link := process_link(device, process_id, started, name)):
             yield link
-    for item in evidence:
-        for kind, value in (("file", item.sha256 or item.sha1), ("ip", item.ip_address), ("url", item.url)):
-            if item.entity_type != "Process" and (link := entity_link(device, kind, value)):
-                yield link
+    for column in _SESSIONS:
+        if device and (session := session_link(device, row.get(column))):
+            yield session
+    yield from logon_links(
+        row.get("InitiatingProcessRemoteSessionIP"), row.get("InitiatingProcessRemoteSessionDeviceName")
+    )
+    if "LogonType" in row:
+        yield from logon_links(row.get("RemoteIP"), row.get("RemoteDeviceName"))
 
 
 def _folder(path: str | None) -> str | None:

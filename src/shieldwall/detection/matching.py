@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from sqlalchemy.orm import Session
 
 from shieldwall import metrics
-from shieldwall.alerts.raising import raise_alert
+from shieldwall.alerts.raising import raise_many
 from shieldwall.detection.columns import MATCHED_TABLES
 from shieldwall.detection.drafts import combined, draft
 from shieldwall.detection.hits import Hit, find_hits
@@ -68,4 +68,4 @@ def raise_alerts(session: Session, hits: Iterable[Hit], incident_window: int) ->
         if verdict.indicator.generate_alert
     ]
     ordered = sorted(combined(drafts), key=lambda item: item.first_event_time)
-    return sum(raise_alert(session, item, incident_window)[1] for item in ordered)
+    return sum(new for _, new in raise_many(session, ordered, incident_window))

@@ -9,7 +9,6 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from shieldwall.alerts.links import entity_link
 from shieldwall.alerts.raising import AlertDraft, EvidenceDraft, raise_alert
 from shieldwall.response.models import MachineAction
 
@@ -26,7 +25,6 @@ def raise_detections(session: Session, action: MachineAction, time: datetime, in
     for rule, entity in _detections(action.result.get("detections")):
         found.setdefault(rule, []).append(entity)
     for rule, entities in found.items():
-        links = {entity_link(action.machine_id, "file", entity.sha256) for entity in entities}
         draft = AlertDraft(
             tenant_id=action.tenant_id,
             device_id=action.machine_id,
@@ -41,7 +39,6 @@ def raise_detections(session: Session, action: MachineAction, time: datetime, in
             first_event_time=action.creation_time,
             last_event_time=time,
             evidence=tuple(dict.fromkeys(entities)),
-            links=frozenset(link for link in links if link),
             events=len(entities),
         )
         raise_alert(session, draft, incident_window)
@@ -65,5 +62,6 @@ def _detections(told: Any) -> Iterator[tuple[str, EvidenceDraft]]:
                 file_name=name[:255],
                 file_path=folder,
                 detection_status="Prevented" if item.get("remediated") is True else "Detected",
+                verdict="Malicious",
             ),
         )

@@ -28,6 +28,7 @@ MODEL_MODULES = (
     "shieldwall.detection.external.models",
     "shieldwall.detection.rules.models",
     "shieldwall.alerts.models",
+    "shieldwall.alerts.entity_models",
     "shieldwall.response.models",
     "shieldwall.response.library",
     "shieldwall.investigations.models",

@@ -1,0 +1,233 @@
+"""Alerts into incidents: 100,000 over 5,000 devices, with campaigns hidden among noise; and one more alert
+for a store of a million.
+
+The time's baseline is the same alerts, entities and links stored without being placed. The grouping's is
+what joins alerts on any entity that they share within a day. Precision and recall are of pairs of alerts.
+
+Example: python -m benchmarks.correlation --alerts 100000 --store 1000000
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+from sqlalchemy import select
+
+from benchmarks.campaigns import DAYS, Fleet, Labelled, alerts, fleet, shifted
+from shieldwall.alerts import raising
+from shieldwall.alerts.models import Alert, Incident
+from shieldwall.alerts.raising import all_links, raise_alert, raise_many
+from shieldwall.identity.models import Tenant
+from shieldwall.state.engine import Base, Database
+from shieldwall.times import now
+
+WINDOW = 24 * 3600
+AT_ONCE = 1000
+"""Alerts of one transaction, as groups of events raise them."""
+AIMS = {"seconds": 60.0, "memory": 1024.0, "add": 20.0, "quality": 0.95}
+
+
+@contextmanager
+def state(url: str, machines: int) -> Iterator[tuple[Database, str, Fleet]]:
+    database = Database(url)
+    Base.metadata.drop_all(database.engine)
+    Base.metadata.create_all(database.engine)
+    tenant = str(uuid4())
+    with database.system_session() as session:
+        session.add(Tenant(id=tenant, name=tenant, created_time=now()))
+        found = fleet(tenant, machines)
+        session.add_all(found.devices)
+    try:
+        yield database, tenant, found
+    finally:
+        database.close()
+
+
+def raise_all(database: Database, found: Sequence[Labelled]) -> tuple[float, dict[str, str]]:
+    """Seconds, and the label of each alert by its id."""
+    labels: dict[str, str] = {}
+    began = time.perf_counter()
+    for start in range(0, len(found), AT_ONCE):
+        part = found[start : start + AT_ONCE]
+        with database.system_session() as session:
+            raised = raise_many(session, [each.draft for each in part], WINDOW)
+        labels.update(
+            zip((identifier for identifier, _ in raised), (each.label for each in part), strict=True)
+        )
+    return time.perf_counter() - began, labels
+
+
+def store_all(database: Database, found: Sequence[Labelled], machines: Fleet) -> float:
+    """Seconds to store the same alerts with their entities and links in one incident."""
+    devices = {device.id: device for device in machines.devices}
+    moment = now()
+    began = time.perf_counter()
+    with database.system_session() as session:
+        times = dict.fromkeys(
+            ["created_time", "last_update_time", "first_event_time", "last_event_time"], moment
+        )
+        case = Incident(tenant_id=found[0].draft.tenant_id, name="all", **times)
+        session.add(case)
+        session.flush()
+        number = case.id
+    for start in range(0, len(found), AT_ONCE):
+        fresh = []
+        for each in found[start : start + AT_ONCE]:
+            device = devices.get(each.draft.device_id or "")
+            row = raising._row(each.draft, raising.alert_id(each.draft), device)
+            row |= {"incident_id": number, "link_reasons": []}
+            fresh.append((each.draft, row, all_links(each.draft, device)))
+        with database.system_session() as session:
+            raising._store(session, fresh)
+    return time.perf_counter() - began
+
+
+def quality(incident: Mapping[str, int], labels: Mapping[str, str]) -> tuple[float, float]:
+    """Precision and recall of pairs of alerts that are in one incident."""
+    both = Counter((incident[each], labels[each]) for each in labels)
+    together = _pairs(Counter(incident[each] for each in labels))
+    wanted = _pairs(Counter(labels.values()))
+    right = _pairs(both)
+    return right / max(together, 1), right / max(wanted, 1)
+
+
+def _pairs(counts: Mapping[object, int]) -> int:
+    return sum(count * (count - 1) // 2 for count in counts.values())
+
+
+def naive(found: Sequence[Labelled], machines: Fleet) -> tuple[float, float]:
+    """Precision and recall of joining on any shared entity within a day."""
+    devices = {device.id: device for device in machines.devices}
+    home = list(range(len(found)))
+
+    def root(number: int) -> int:
+        while home[number] != number:
+            home[number] = home[home[number]]
+            number = home[number]
+        return number
+
+    last: dict[str, tuple[int, datetime]] = {}
+    for number, each in enumerate(found):
+        moment = each.draft.first_event_time
+        for link in all_links(each.draft, devices.get(each.draft.device_id or "")):
+            other = last.get(link.key)
+            if other and moment - other[1] <= timedelta(days=1):
+                home[root(number)] = root(other[0])
+            last[link.key] = (number, moment)
+    names = {str(number): each.label for number, each in enumerate(found)}
+    return quality({str(number): root(number) for number in range(len(found))}, names)
+
+
+def campaigns_found(incident: Mapping[str, int], labels: Mapping[str, str]) -> tuple[int, int]:
+    """Of the campaigns, how many have nine of ten alerts in one incident of which nine of ten are theirs."""
+    members: dict[str, list[str]] = defaultdict(list)
+    for identifier, label in labels.items():
+        if label.startswith("campaign"):
+            members[label].append(identifier)
+    sizes = Counter(incident[each] for each in labels)
+    good = 0
+    for identifiers in members.values():
+        number, count = Counter(incident[each] for each in identifiers).most_common(1)[0]
+        good += count >= 0.9 * len(identifiers) and count >= 0.9 * sizes[number]
+    return good, len(members)
+
+
+def grown(database: Database, tenant: str, machines: Fleet, found: Sequence[Labelled], wanted: int) -> None:
+    """Bring the store to ``wanted`` alerts, those of the months before."""
+    devices = {device.id: device for device in machines.devices}
+    present = len(found)
+    with database.system_session() as session:
+        number = session.scalars(select(Incident.id)).first()
+    month = 0
+    while present < wanted:
+        month += 1
+        take = found[: wanted - present]
+        for start in range(0, len(take), AT_ONCE * 5):
+            fresh = []
+            for each in take[start : start + AT_ONCE * 5]:
+                draft = shifted(each, month, -timedelta(days=DAYS * month)).draft
+                device = devices.get(draft.device_id or "")
+                row = raising._row(draft, raising.alert_id(draft), device)
+                row |= {"status": "Resolved", "incident_id": number, "link_reasons": []}
+                fresh.append((draft, row, all_links(draft, device)))
+            with database.system_session() as session:
+                session.connection().exec_driver_sql("SELECT 1")
+                raising._store(session, fresh)
+        present += len(take)
+
+
+def added(database: Database, tenant: str, machines: Fleet, count: int = 300) -> list[float]:
+    """Milliseconds of raising one alert more, with its transaction."""
+    times = []
+    for each in alerts(tenant, machines, count, 5, seed=99):
+        began = time.perf_counter()
+        with database.system_session() as session:
+            raise_alert(session, each.draft, WINDOW)
+        times.append((time.perf_counter() - began) * 1000)
+    return sorted(times)
+
+
+def measure(url: str, name: str, count: int, machines: int, store: int) -> bool:
+    print(f"-- {name}")
+    with state(url, machines) as (database, tenant, found_fleet):
+        found = alerts(tenant, found_fleet, count, 40)
+        plain = store_all(database, found, found_fleet)
+    with state(url, machines) as (database, tenant, found_fleet):
+        found = alerts(tenant, found_fleet, count, 40)
+        seconds, labels = raise_all(database, found)
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(f"stored only (baseline)        {plain:8.1f} s")
+        rate = f"{count / seconds:,.0f} alerts/s, {seconds / plain:.1f} of the baseline"
+        print(f"into incidents                {seconds:8.1f} s   {rate}")
+        print(f"memory at most                {memory:8.0f} MB")
+        with database.system_read() as session:
+            incident = {
+                row.id: row.incident_id for row in session.execute(select(Alert.id, Alert.incident_id))
+            }
+        precision, recall = quality(incident, labels)
+        good, all_ = campaigns_found(incident, labels)
+        simple = naive(found, found_fleet)
+        print(f"any shared entity (baseline)  precision {simple[0]:.3f}   recall {simple[1]:.3f}")
+        print(f"grouping                      precision {precision:.3f}   recall {recall:.3f}")
+        print(f"  {good} of {all_} campaigns whole; {len(set(incident.values())):,} incidents")
+        fine = (
+            seconds < AIMS["seconds"] and memory < AIMS["memory"] and min(precision, recall) > AIMS["quality"]
+        )
+        if store:
+            grown(database, tenant, found_fleet, found, store)
+            times = added(database, tenant, found_fleet)
+            p50, p99 = statistics.median(times), times[int(len(times) * 0.99)]
+            print(f"one more beside {store:>11,}   p50 {p50:5.1f} ms   p99 {p99:5.1f} ms")
+            fine = fine and p99 < AIMS["add"]
+    return fine
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--alerts", type=int, default=100_000)
+    parser.add_argument("--devices", type=int, default=5_000)
+    parser.add_argument("--store", type=int, default=1_000_000)
+    parser.add_argument(
+        "--url", default="", help="SQLAlchemy URL of an EMPTY database to use instead of SQLite"
+    )
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        url = given.url or f"sqlite:///{Path(folder) / 'state.db'}"
+        return 0 if measure(url, url.partition(":")[0], given.alerts, given.devices, given.store) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""Tables of correlation: which entities each alert names, and how widely each entity was seen."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from shieldwall.state.base import TENANT_ID, Base, TenantOwned, UtcDateTime
+
+KEY = String(24)
+
+
+class AlertLink(TenantOwned, Base):
+    """An entity that an alert names; see ``alerts.links``."""
+
+    __tablename__ = "alert_links"
+
+    alert_id: Mapped[str] = mapped_column(ForeignKey("alerts.id", ondelete="CASCADE"), primary_key=True)
+    key: Mapped[str] = mapped_column(KEY, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(8), primary_key=True)
+    last_time: Mapped[datetime] = mapped_column(UtcDateTime)
+    """Of the alert's last event."""
+
+    __table_args__ = (
+        Index(None, "tenant_id", "key", "last_time"),
+        Index(None, "last_time"),
+        # Rows are found by either key and never by a number of their own.
+        {"sqlite_with_rowid": False},
+    )
+
+
+class SeenEntity(TenantOwned, Base):
+    """How widely one entity was seen in a tenant's alerts. Sets are bitmaps: what counts is few or many."""
+
+    __tablename__ = "seen_entities"
+
+    tenant_id: Mapped[str] = mapped_column(TENANT_ID, primary_key=True)
+    key: Mapped[str] = mapped_column(KEY, primary_key=True)
+    alerts: Mapped[int] = mapped_column(BigInteger)
+    devices: Mapped[bytes] = mapped_column(LargeBinary(32))
+    titles: Mapped[int] = mapped_column(BigInteger)
+    days: Mapped[int] = mapped_column(BigInteger)
+    first_time: Mapped[datetime] = mapped_column(UtcDateTime)
+    last_time: Mapped[datetime] = mapped_column(UtcDateTime)
+    """Of the newest event of these alerts; what was not seen for long is forgotten."""
+
+    __table_args__ = (Index(None, "last_time"), {"sqlite_with_rowid": False})
