@@ -15,13 +15,13 @@ from shieldwall.alerts.models import Alert, Evidence, Incident
 from shieldwall.api import answers, incident_shapes, sets
 from shieldwall.api.access import requires, services_of
 from shieldwall.api.bodies import Body, Parameter, Shape, choices, invalid_body
+from shieldwall.api.chunks import chunks, devices_of, fitting_incidents
 from shieldwall.api.incident_changes import update_incident
 from shieldwall.api.odata.options import read_options
 from shieldwall.api.odata.query import count, fetch
 from shieldwall.api.routing import router as new_router
 from shieldwall.api.vocabulary import VERDICT
 from shieldwall.detection.external.models import received_alerts
-from shieldwall.devices.models import Device
 from shieldwall.errors import not_found
 from shieldwall.identity.principal import Principal
 from shieldwall.state.missing import missing
@@ -42,10 +42,10 @@ CHANGE = Shape(
 
 @router.get("/api/incidents", summary="List incidents")
 def list_incidents(request: Request, principal: Reader) -> Response:
-    """Newest first, at most 100 a page, each with its alerts. OData options apply."""
+    """Newest first, at most 100 a page, fewer where they have very many alerts. OData options apply."""
     options = read_options(request.url.query, sets.INCIDENTS)
     with services_of(request).database.read(principal.tenant_id) as session:
-        page = fetch(session, sets.INCIDENTS, options)
+        page = fetch(session, sets.INCIDENTS, options, fits=fitting)
         items = _with_alerts(session, page.rows)
     return answers.collection(request, "Incidents", items, page, options)
 
@@ -79,6 +79,10 @@ def patch_incident(
     return answers.entity(request, "Incidents", answer)
 
 
+def fitting(session: Session, rows: Sequence[Incident]) -> int:
+    return fitting_incidents(session, [row.id for row in rows])
+
+
 def find_incident(session: Session, identifier: str) -> Incident:
     """An incident of the session's tenant by its number; ApiError 404."""
     if not (identifier.isascii() and identifier.isdigit() and len(identifier) < 19):
@@ -98,9 +102,8 @@ def _with_alerts(session: Session, rows: Sequence[Incident]) -> list[answers.Ent
     belonging = select(Evidence).join(Alert, Alert.id == Evidence.alert_id)
     for item in session.scalars(belonging.where(Alert.incident_id.in_(within)).order_by(Evidence.id)):
         evidence[item.alert_id].append(item)
-    machines = {alert.machine_id for alert in alerts if alert.machine_id}
-    devices = {row.id: row for row in session.scalars(select(Device).where(Device.id.in_(machines)))}
-    received = received_alerts(session, alerts)
+    devices = devices_of(session, alerts)
+    received = {key: row for part in chunks(alerts) for key, row in received_alerts(session, part).items()}
     members: dict[int, list[answers.Entity]] = defaultdict(list)
     for alert in alerts:
         facts = (evidence[alert.id], devices.get(alert.machine_id or ""), received.get(alert.id))

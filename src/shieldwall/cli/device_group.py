@@ -33,7 +33,8 @@ def list_(tenant: TenantOption = "") -> None:
         owner = tenant_of(database, tenant)
         with database.read(owner.id) as session:
             place = func.coalesce(Device.device_group_id, 0)
-            sizes = dict(session.execute(select(place, func.count()).group_by(place)).tuples().all())
+            counted = select(place, func.count()).group_by(place)
+            sizes = dict(session.execute(counted).all())
             level = tenant_level(session, owner.id, Settings.load().automation_level)
             for group in session.scalars(select(DeviceGroup).order_by(DeviceGroup.name)):
                 own = group.automation_level or f"{level} (the default)"

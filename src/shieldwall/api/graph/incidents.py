@@ -18,7 +18,7 @@ from shieldwall.api.graph import pages, shapes
 from shieldwall.api.graph.alerts import COMMENT
 from shieldwall.api.graph.sets import DETERMINATION, INCIDENTS, SEVERITY
 from shieldwall.api.incident_changes import update_incident
-from shieldwall.api.incidents import find_incident
+from shieldwall.api.incidents import find_incident, fitting
 from shieldwall.api.odata.options import Options, read_options
 from shieldwall.api.odata.query import count, fetch
 from shieldwall.api.routing import router as new_router
@@ -49,7 +49,7 @@ def list_incidents(request: Request, principal: Reader) -> Response:
     """Newest first, at most 50 a page. OData options apply; `$expand=alerts` adds the alerts."""
     options = read_options(request.url.query, INCIDENTS)
     with services_of(request).database.read(principal.tenant_id) as session:
-        page = fetch(session, INCIDENTS, options)
+        page = fetch(session, INCIDENTS, options, fits=fitting if "alerts" in options.expand else None)
         items = _shaped(session, page.rows, options)
     return answers.collection(request, _context(options), items, page, options)
 

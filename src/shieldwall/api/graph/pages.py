@@ -1,28 +1,31 @@
-"""Alerts with what belongs to them: the evidence and devices of a whole page come with one query each."""
+"""Alerts with what belongs to them: evidence and devices of many come with one query each."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from shieldwall.alerts.models import Alert, Evidence
 from shieldwall.api.answers import Entity
+from shieldwall.api.chunks import chunks, devices_of
 from shieldwall.api.graph import shapes
 from shieldwall.detection.external.models import received_alerts
 from shieldwall.devices.models import Device
 
 
 def alerts(session: Session, rows: Sequence[Alert]) -> list[Entity]:
-    identifiers = [row.id for row in rows]
+    devices = devices_of(session, rows)
+    return [item for part in chunks(rows) for item in _part(session, part, devices)]
+
+
+def _part(session: Session, rows: Sequence[Alert], devices: Mapping[str, Device]) -> list[Entity]:
     evidence: dict[str, list[Evidence]] = defaultdict(list)
-    belonging = select(Evidence).where(Evidence.alert_id.in_(identifiers)).order_by(Evidence.id)
-    for item in session.scalars(belonging):
+    belonging = select(Evidence).where(Evidence.alert_id.in_([row.id for row in rows]))
+    for item in session.scalars(belonging.order_by(Evidence.id)):
         evidence[item.alert_id].append(item)
-    machines = {row.machine_id for row in rows if row.machine_id}
-    devices = {row.id: row for row in session.scalars(select(Device).where(Device.id.in_(machines)))}
     received = received_alerts(session, rows)
     return [
         shapes.alert(row, evidence[row.id], devices.get(row.machine_id or ""), received.get(row.id))

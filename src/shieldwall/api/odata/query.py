@@ -35,15 +35,23 @@ def fetch(
     options: Options,
     *where: Condition,
     load: Sequence[ORMOption] = (),
+    fits: Callable[[Session, Sequence[Any]], int] | None = None,
 ) -> Page:
-    """One page of ``entity`` within the session's tenant; ``where`` are conditions that the route adds."""
+    """One page of ``entity`` within the session's tenant; ``where`` are conditions that the route adds.
+
+    ``fits`` tells how many of the found entities fit on a page, where much more comes with some of them.
+    """
     conditions = [*where, *_filter(session, entity, options)]
     total = _count(session, entity, conditions) if options.count else None
     if options.limit == 0:
         return Page([], total, None)
     columns = [field.column for field, _ in options.order]
     statement = arrange(select(entity.model, *columns).where(*conditions).options(*load), options)
-    page = cut(session.execute(statement).all(), options, total, lambda row, _: row[1:])
+    found = session.execute(statement).all()
+    if fits is not None and found:
+        most = fits(session, [row[0] for row in found[: options.limit]])
+        options = replace(options, page_size=min(options.page_size, most))
+    page = cut(found, options, total, lambda row, _: row[1:])
     return Page([row[0] for row in page.rows], page.total, page.next)
 
 
