@@ -66,19 +66,19 @@ def _actions(found: Sequence[Document]) -> Iterator[tuple[Document, dict[str, An
     shared: dict[str, Any] = {}
     before: dict[str, Any] = {}
     for document in found:
-        data = deepcopy(document.data)
-        action = data.pop("action", None)
+        data = {key: value for key, value in document.data.items() if key != "action"}
+        action = document.data.get("action")
         if action == "global":
             shared = before = data
         elif action == "reset":
             shared = {}
         elif action == "repeat":
-            before = deep_dict_update(deepcopy(before), data)
+            before = deep_dict_update(deepcopy(before), deepcopy(data))
             yield document, before
         elif "correlation" in data or "filter" in data:
             yield document, data
         else:
-            before = deep_dict_update(data, deepcopy(shared))
+            before = deep_dict_update(deepcopy(data), deepcopy(shared)) if shared else data
             yield document, before
 
 
