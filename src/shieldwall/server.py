@@ -25,6 +25,7 @@ from shieldwall.devices.health import update_health
 from shieldwall.gateway.authentication import Nonces
 from shieldwall.gateway.errors import exception_handlers
 from shieldwall.gateway.messages import Told
+from shieldwall.gateway.records import routes as record_routes
 from shieldwall.gateway.routes import routes as agent_routes
 from shieldwall.gateway.tls_protocol import PeerCertificateProtocol
 from shieldwall.identity.tls import server_tls_paths
@@ -108,6 +109,7 @@ def create_app(services: Services) -> Starlette:
             Route("/healthz", health),
             Route("/metrics", metrics),
             *agent_routes,
+            *record_routes,
             Mount("/", api),
         ],
         exception_handlers=exception_handlers,

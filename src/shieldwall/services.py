@@ -27,7 +27,7 @@ from shieldwall.response.library import Library
 from shieldwall.response.packages import PackageStore
 from shieldwall.response.signing import CommandSigner
 from shieldwall.settings import Settings
-from shieldwall.sources.stage import source_stage
+from shieldwall.sources.stage import Sources
 from shieldwall.state.engine import Database
 from shieldwall.telemetry.hunting import Hunting
 from shieldwall.telemetry.ingest import Ingester
@@ -117,7 +117,7 @@ class Services:
                 telemetry,
                 database,
                 observers=[continuous, matcher, LateTelemetry(telemetry)],
-                sources=source_stage(telemetry, database),
+                sources=Sources(telemetry, database),
             ),
             hunting=hunting,
             quota=HuntingQuota(

@@ -52,6 +52,14 @@ class LocalClient:
     def post(self, path: str, body: dict[str, Any]) -> Any:
         return _checked(self._http.post(path, json=body))
 
+    def send(self, path: str, body: bytes, headers: dict[str, str], parameters: dict[str, str]) -> Any:
+        """Post bytes; waits and sends them again while the server is behind."""
+        while True:
+            answer = self._http.post(path, content=body, headers=headers, params=parameters)
+            if answer.status_code not in (429, 503) or not answer.headers.get("retry-after", "").isdigit():
+                return _checked(answer)
+            time.sleep(int(answer.headers["retry-after"]))
+
     def delete(self, path: str) -> None:
         _checked(self._http.delete(path))
 

@@ -24,7 +24,9 @@ COMMANDS = {
     "alert": "shieldwall.cli.alert:alert_commands",
     "incident": "shieldwall.cli.incident:incident_commands",
     "action": "shieldwall.cli.action:action_commands",
+    "import": "shieldwall.cli.importing:import_files",
     "rejects": "shieldwall.cli.rejects:rejects_commands",
+    "rules": "shieldwall.cli.rules:rules_commands",
 }
 """Where each command is: a function, or a group of commands."""
 

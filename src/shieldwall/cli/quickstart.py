@@ -50,6 +50,7 @@ def prepare(settings: Settings, database: Database, ca: Path) -> Quickstart:
     kept = load(settings)
     if kept and kept.tenant_id == tenant_id and _works(database, kept):
         found = Quickstart(settings.url, tenant_id, kept.client_id, kept.client_secret, str(ca))
+        _grant_all(database, found)
     else:
         with database.read(tenant_id) as session:
             existing = session.scalar(select(Application.id).where(Application.name == APPLICATION_NAME))
@@ -64,6 +65,15 @@ def prepare(settings: Settings, database: Database, ca: Path) -> Quickstart:
         found = Quickstart(settings.url, tenant_id, client_id, secret, str(ca))
     _save(path(settings), found)
     return found
+
+
+def _grant_all(database: Database, kept: Quickstart) -> None:
+    """Let the client do what this version has added."""
+    every = sorted(permissions.APPLICATION_PERMISSIONS)
+    with database.read(kept.tenant_id) as session:
+        held = session.scalar(select(Application.roles).where(Application.id == kept.client_id))
+    if held is not None and sorted(held) != every:
+        applications.update_application(database, kept.tenant_id, kept.client_id, roles=every)
 
 
 def _works(database: Database, kept: Quickstart) -> bool:

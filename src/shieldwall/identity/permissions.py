@@ -39,6 +39,7 @@ APPLICATION_PERMISSIONS = frozenset(
         "SecurityIncident.ReadWrite.All",
         "SecurityRecommendation.Read.All",
         "Software.Read.All",
+        "SourceEvents.Ingest",
         "ThreatHunting.Read.All",
         "Ti.ReadWrite",
         "Ti.ReadWrite.All",
@@ -73,8 +74,8 @@ def delegated(permission: str) -> str:
     return permission.removesuffix(".All").replace("RemediationTasks.", "RemediationTask.")
 
 
-APPLICATIONS_ONLY = frozenset({"Alert.Submit.All"})
-"""Permissions of programs alone: products send alerts, people do not."""
+APPLICATIONS_ONLY = frozenset({"Alert.Submit.All", "SourceEvents.Ingest"})
+"""Permissions of programs alone: products send alerts and records, people do not."""
 
 DELEGATED_PERMISSIONS = frozenset(
     {

@@ -83,6 +83,8 @@ def whole() -> str:
 def platform(source: str) -> str:
     """The OS of a machine whose records are of a source."""
     mapping = load_mappings().get(source)
+    if mapping and mapping.product == "linux":
+        return "Linux"
     return FORMS[mapping.form if mapping else source].platform
 
 

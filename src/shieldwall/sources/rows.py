@@ -151,7 +151,7 @@ def _tree(kind: Kind) -> dict[str, Any]:
 def _tuple(tree: dict[str, Any]) -> str:
     """The ClickHouse type of such a tree; a kind without fields has one that is never there."""
     parts = [f"`{name}` {'String' if below is None else _tuple(below)}" for name, below in tree.items()]
-    return f"Tuple({', '.join(parts or ['`` String'])})"
+    return f"Tuple({', '.join(parts or ['`-` String'])})"
 
 
 def _nothing(kind: str) -> str:

@@ -7,13 +7,14 @@ text, so that importing a file twice stores it once.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from clickhouse_connect.driver.client import Client
 
 from shieldwall.errors import ApiError
 from shieldwall.sources.hosts import Host, Hosts
 from shieldwall.sources.judging import COLUMNS, RECORD, platform, records, whole
+from shieldwall.sources.reading.recordings import body_lines
 from shieldwall.sources.rows import hunting_rows, kinds_by_table, numbered
 from shieldwall.state.engine import Database
 from shieldwall.telemetry.ddl import DATABASE, REJECTS, search_indexes
@@ -183,12 +184,18 @@ class SourceStage:
                 yield Verdict(batch, "", "", duplicates, source=source, duplicate=True)
 
 
-def source_stage(
-    store: TelemetryStore, database: Database
-) -> Callable[[TelemetryStore, Client, int], SourceStage]:
-    """What an ingester stages each group of records with; it remembers devices from group to group."""
-    hosts = Hosts(store, database)
-    return lambda store, client, group_id: SourceStage(store, client, group_id, hosts)
+class Sources:
+    """What an ingester reads and stages records with; it remembers devices from group to group."""
+
+    def __init__(self, store: TelemetryStore, database: Database) -> None:
+        self._hosts = Hosts(store, database)
+
+    def lines(self, source: str, payload: bytes) -> bytes:
+        """A body as JSON lines, whatever the sensor's own format."""
+        return body_lines(source, payload)
+
+    def stage(self, store: TelemetryStore, client: Client, group_id: int) -> SourceStage:
+        return SourceStage(store, client, group_id, self._hosts)
 
 
 def _blocks(batches: Sequence[Staged]) -> Iterator[list[bytes]]:

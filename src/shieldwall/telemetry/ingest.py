@@ -124,8 +124,14 @@ class _Waiting:
     answer: asyncio.Future[BatchResult]
 
 
-Stager = Callable[[TelemetryStore, Client, int], Staging]
-"""Makes the staging of one group, given its id."""
+class Sources(Protocol):
+    """What is known of other sensors' records."""
+
+    def lines(self, source: str, payload: bytes) -> bytes:
+        """A body as JSON lines, whatever the sensor's own format."""
+
+    def stage(self, store: TelemetryStore, client: Client, group_id: int) -> Staging:
+        """The staging of one group of records."""
 
 
 class Ingester:
@@ -136,7 +142,7 @@ class Ingester:
         store: TelemetryStore,
         database: Database,
         observers: Iterable[Observer] = (),
-        sources: Stager | None = None,
+        sources: Sources | None = None,
     ) -> None:
         self._store = store
         self._settings: Settings = store.settings
@@ -182,7 +188,7 @@ class Ingester:
         try:
             self._unpacking += 1
             try:
-                payload = await asyncio.to_thread(_expand, batch, settings)
+                payload = await asyncio.to_thread(_expand, batch, settings, self._sources)
             except ApiError:
                 metrics.batches.labels("invalid").inc()
                 raise
@@ -320,7 +326,7 @@ class Ingester:
         verdicts: list[Verdict] = []
         try:
             with self._store.writer() as client:
-                stage = self._stage(batches[0].source)(self._store, client, group_id)
+                stage = self._stage(batches[0].source, client, group_id)
                 try:
                     verdicts = stage.load(batches, bounds)
                     rows = _count(verdicts)
@@ -346,16 +352,19 @@ class Ingester:
                 action()
         return verdicts
 
-    def _stage(self, source: str) -> Stager:
+    def _stage(self, source: str, client: Client, group_id: int) -> Staging:
         if not source:
-            return Stage
+            return Stage(self._store, client, group_id)
         assert self._sources is not None
-        return self._sources
+        return self._sources.stage(self._store, client, group_id)
 
 
-def _expand(batch: Batch, settings: Settings) -> bytes:
+def _expand(batch: Batch, settings: Settings, sources: Sources | None) -> bytes:
     """The lines of a batch; ApiError when it is broken or over the bounds."""
     payload = unpack(batch.body, batch.encoding, settings.ingest_max_expanded)
+    if batch.source:
+        assert sources is not None
+        payload = sources.lines(batch.source, payload)
     if payload.count(b"\n") > settings.ingest_max_rows:
         raise too_large(settings.ingest_max_rows, "lines")
     return payload

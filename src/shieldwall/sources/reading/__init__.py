@@ -1,0 +1,1 @@
+"""Reading recordings: files, archives and bodies of requests, whatever their format, as JSON lines."""

@@ -1,0 +1,130 @@
+"""Recordings of any format as blocks of JSON lines, each with whose records they are."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+from shieldwall.sources.reading import evtx_file, json_lines, text_logs
+from shieldwall.sources.reading.account import Account, Block
+from shieldwall.sources.reading.archives import BROKEN, PlainFile, plain_files, reason
+from shieldwall.sources.reading.detect import format_of, source_in
+
+BLOCK_BYTES = 24 << 20
+BLOCK_LINES = 50_000
+"""What one block holds at most, but for its last line."""
+
+_TEXT_SOURCES = {"zeek": "zeek", "auditd": "auditd", "xml": "windows"}
+
+
+def read(paths: Iterable[Path], account: Account) -> Iterator[Block]:
+    """The records of all files, archives and folders, in order; what could not be read is in the account."""
+    for path in paths:
+        for file in plain_files(path, account):
+            yield from _blocks(file, account)
+
+
+def body_lines(form: str, payload: bytes) -> bytes:
+    """A request's body as JSON lines. Text that cannot be read stays as it is, to be rejected by line."""
+    head = payload[:65536].removeprefix(b"\xef\xbb\xbf").lstrip()
+    if head.startswith(b"{") and json_lines.is_lines(head):
+        return payload
+    if head.startswith((b"{", b"[")):
+        return b"\n".join(_until_broken(payload))
+    kind = format_of(payload[:65536])
+    lines = payload.split(b"\n")
+    if kind == "zeek" and form == "zeek":
+        return b"\n".join(text_logs.zeek(lines))
+    if kind == "auditd" and form == "auditd":
+        return b"\n".join(text_logs.auditd(lines))
+    if kind == "xml" and form == "windows":
+        return b"\n".join(text_logs.xml_events(lines))
+    return payload
+
+
+def _until_broken(payload: bytes) -> Iterator[bytes]:
+    stream = io.BytesIO(payload)
+    try:
+        yield from json_lines.objects(stream)
+    except json_lines.BadJson as error:
+        yield str(error).encode()
+
+
+def _blocks(file: PlainFile, account: Account) -> Iterator[Block]:
+    kind = format_of(file.head)
+    if not kind:
+        if file.head.strip():
+            account.skipped.append(file.name)
+        return
+    account.files += 1
+    source = source_in(file.head) if kind == "json" else _TEXT_SOURCES.get(kind, "windows")
+    yield from _cut(source, _to_its_end(_lines(file, kind, source, account), file, account), account)
+
+
+def _to_its_end(lines: Iterator[bytes], file: PlainFile, account: Account) -> Iterator[bytes]:
+    """The lines up to where the file is broken, which the account then tells."""
+    try:
+        yield from lines
+    except BROKEN as error:
+        account.damaged += 1
+        account.problem(file.name, f"not read to its end: {reason(error)}")
+
+
+def _lines(file: PlainFile, kind: str, source: str, account: Account) -> Iterator[bytes]:
+    if kind == "evtx":
+        with tempfile.NamedTemporaryFile(prefix="shieldwall-", suffix=".evtx") as copy:
+            path = Path(file.name)
+            if not path.is_file():
+                while part := file.stream.read(1 << 20):
+                    copy.write(part)
+                copy.flush()
+                path = Path(copy.name)
+            yield from evtx_file.lines(path, file.name, account)
+    elif kind == "json":
+        lines = (
+            json_lines.lines(file.stream)
+            if json_lines.is_lines(file.head)
+            else json_lines.objects(file.stream)
+        )
+        yield from _with_path(lines, file) if source == "zeek" else lines
+    else:
+        lines = iter(lambda: file.stream.readline(json_lines.LINE_BYTES), b"")
+        if kind == "zeek":
+            yield from text_logs.zeek(lines)
+        elif kind == "auditd":
+            yield from text_logs.auditd(lines)
+        else:
+            yield from text_logs.xml_events(lines)
+
+
+def _with_path(lines: Iterator[bytes], file: PlainFile) -> Iterator[bytes]:
+    """Zeek's JSON tells the log in the file's name only, unless it is sent somewhere."""
+    first = next(lines, None)
+    if first is None:
+        return
+    both = itertools.chain([first], lines)
+    if b'"_path"' in first:
+        yield from both
+        return
+    name = PurePosixPath(file.name).name.split(".")[0]
+    before = b'{"_path":"' + "".join(c for c in name if c.isalnum() or c in "_-").encode() + b'",'
+    for line in both:
+        yield before + line[1:] if line.startswith(b"{") and len(line) > 2 else line
+
+
+def _cut(source: str, lines: Iterator[bytes], account: Account) -> Iterator[Block]:
+    block: list[bytes] = []
+    size = 0
+    for line in lines:
+        block.append(line)
+        size += len(line)
+        if size >= BLOCK_BYTES or len(block) >= BLOCK_LINES:
+            account.records += len(block)
+            yield Block(source, b"\n".join(block), len(block))
+            block, size = [], 0
+    if block:
+        account.records += len(block)
+        yield Block(source, b"\n".join(block), len(block))
