@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -138,3 +138,24 @@ def test_compiled_rules_are_kept_for_the_next_start(
     feed.observers = [again]
     feed.send(feed.batch(1, who()))
     assert len(alerts(feed)) == 1
+
+
+def test_rows_too_large_to_be_looked_at_together_are_taken_fewer_at_a_time(
+    feed: Feed, detection: ContinuousDetection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    run = evaluation._Part.run
+
+    def bounded(part: evaluation._Part, where: str, keys: Mapping[int, evaluation.Class]) -> None:
+        sizes.append(len(keys))
+        if len(keys) > 3:
+            raise evaluation.ScratchFull
+        run(part, where, keys)
+
+    monkeypatch.setattr(evaluation._Part, "run", bounded)
+    put(feed, WHO)
+    detection.start()
+    feed.send(feed.batch(1, *(who(number) for number in range(10))))
+    with feed.database.read(feed.tenant) as session:
+        assert session.scalars(select(RuleRun)).one().rows == 10
+    assert sizes == [10, 5, 2, 3, 5, 2, 3]

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from clickhouse_connect.driver.exceptions import ClickHouseError
 from sqlalchemy.orm import Session
 
 from shieldwall import log, metrics
@@ -75,7 +76,12 @@ class ContinuousDetection:
         in_force = self._in_force
         if in_force is None:
             return None
-        found = in_force.watched.find_all(self._store, group.rows, f"q.GroupId = {group.id}")
+        try:
+            found = in_force.watched.find_all(self._store, group.rows, f"q.GroupId = {group.id}")
+        except ClickHouseError:
+            # Events that the rules cannot be asked of are kept all the same.
+            logger.exception("a group was not looked at", group=group.id, rows=sum(group.rows.values()))
+            return None
         if not found.counts:
             return None
         raise_rule_alerts(session, found.hits, in_force.rules, self._window)

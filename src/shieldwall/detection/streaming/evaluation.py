@@ -7,6 +7,7 @@ are no candidates at all are not written into it.
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,10 +31,18 @@ RULES_AT_ONCE = 64
 """Rules in one statement."""
 ROWS_OF_RULE = 200
 """Most rows of one rule in one tenant that are read out; more are counted."""
-SECONDS = 60
-"""For one statement."""
+_BOUNDS = {
+    "max_execution_time": 60,
+    # An event may have a megabyte, and conditions work on copies of blocks of them.
+    "max_block_size": 8192,
+    "min_insert_block_size_rows": 8192,
+    "min_insert_block_size_bytes": 4 << 20,
+}
 
 NUMBER, CLASS = "$number", "$class"
+
+MEMORY_EXCEEDED = 241
+"""What ClickHouse calls it."""
 
 logger = log.get("detection")
 
@@ -47,6 +56,8 @@ class RowsFound:
 
     count: int = 0
     rows: list[Mapping[str, Any]] = field(default_factory=list)
+    devices: Counter[str] = field(default_factory=Counter)
+    """How many by the device's name."""
 
     @property
     def room(self) -> int:
@@ -70,14 +81,26 @@ def evaluate(
 ) -> Evaluation:
     """What ``rules`` find of the rows of ``table`` under ``where`` that have the keys of ``candidates``."""
     done = Evaluation()
-    for part in _parts(candidates):
-        _Part(client, table, rules, done).run(where, part)
+    parts = deque(_parts(candidates))
+    while parts:
+        part = parts.popleft()
+        try:
+            _Part(client, table, rules, done).run(where, part)
+        except ScratchFull:
+            # Fewer rows at once, as they are large ones.
+            keys = list(part)
+            half = len(keys) // 2
+            parts.extendleft([{key: part[key] for key in some} for some in (keys[half:], keys[:half])])
     return done
+
+
+class ScratchFull(Exception):
+    """Candidate rows, several of them, are more than fit."""
 
 
 def with_settings(text: str) -> str:
     """A statement of ours as long as it may be."""
-    settings = SETTINGS | {"max_execution_time": SECONDS}
+    settings = SETTINGS | _BOUNDS
     return f"{text} SETTINGS " + ", ".join(f"{name} = {value}" for name, value in settings.items())
 
 
@@ -104,6 +127,9 @@ class _Part:
         self._table = TABLES[table]
         self._rules = rules
         self._done = done
+        self._several = False
+        self._devices: dict[int, str] = {}
+        """Names of devices by the number of the row."""
         self._scratch = f"{DATABASE}.stage_rows_{uuid4().hex}"
 
     def run(self, where: str, keys: Mapping[int, Class]) -> None:
@@ -113,12 +139,14 @@ class _Part:
             for rule in rules:
                 of_rule.setdefault(rule, []).append(number)
         wanted = sorted(of_rule)
+        self._several = len(keys) > 1
         found: dict[tuple[str, int], list[int]] = {}
         with self._copied(where, {item: classes[of] for item, of in keys.items()}):
             for start in range(0, len(wanted), RULES_AT_ONCE):
                 some = {rule: of_rule[rule] for rule in wanted[start : start + RULES_AT_ONCE]}
-                for row, tenant, rule in self._hits(some):
+                for row, tenant, device, rule in self._hits(some):
                     found.setdefault((tenant, rule), []).append(row)
+                    self._devices[row] = device
             self._read(found)
 
     @contextmanager
@@ -127,27 +155,37 @@ class _Part:
         keys, numbers = ", ".join(map(str, classes)), ", ".join(map(str, classes.values()))
         key = row_key(self._table)
         try:
-            self._client.command(
+            self._copy(
                 f"CREATE TABLE {self._scratch} ENGINE = Memory AS "
                 + with_settings(
                     f"SELECT *, rowNumberInAllBlocks() AS {sql.name(NUMBER)}, "
                     f"transform({key}, [{keys}], [{numbers}], 0) AS {sql.name(CLASS)} "
                     f"FROM {DATABASE}.{self._table.name} AS q WHERE {where} AND {key} IN ({keys})"
-                )
+                ),
             )
             yield
         finally:
             self._client.command(f"DROP TABLE IF EXISTS {self._scratch} SYNC")
 
-    def _hits(self, rules: Mapping[int, Sequence[int]]) -> Iterable[tuple[int, str, int]]:
-        """Row, tenant and rule of each hit. ``rules`` are given with the classes of rows they may find."""
+    def _copy(self, text: str) -> None:
+        try:
+            self._client.command(text)
+        except ClickHouseError as error:
+            if self._several and _is_memory(error):
+                raise ScratchFull from error
+            raise
+
+    def _hits(self, rules: Mapping[int, Sequence[int]]) -> Iterable[tuple[int, str, str, int]]:
+        """Row, tenant, device and rule of each hit of ``rules``, given with the classes of their rows."""
         flags = ", ".join(
             f"if({_of(classes)} AND {self._fresh(rule).condition}, {rule + 1}, 0)"
             for rule, classes in rules.items()
         )
         any_class = sorted({number for classes in rules.values() for number in classes})
+        device = "toString(DeviceName)" if self._table.has("DeviceName") else "''"
         text = (
-            f"SELECT {sql.name(NUMBER)}, toString(TenantId), arrayFilter(f -> f > 0, [{flags}]) AS `$found` "
+            f"SELECT {sql.name(NUMBER)}, toString(TenantId), {device}, "
+            f"arrayFilter(f -> f > 0, [{flags}]) AS `$found` "
             f"FROM {self._scratch} AS q WHERE {_of(any_class)} AND notEmpty(`$found`)"
         )
         try:
@@ -155,11 +193,13 @@ class _Part:
         except ClickHouseError as error:
             items = list(rules.items())
             if len(items) == 1:
+                if _is_memory(error) and self._several:
+                    raise ScratchFull from error
                 self._fail(items[0][0], error)
                 return []
             half = len(items) // 2
             return [*self._hits(dict(items[:half])), *self._hits(dict(items[half:]))]
-        return [(row, tenant, flag - 1) for row, tenant, flagged in rows for flag in flagged]
+        return [(row, tenant, name, flag - 1) for row, tenant, name, flagged in rows for flag in flagged]
 
     def _fresh(self, number: int) -> CompiledRule:
         """The rule with the SQL of this moment."""
@@ -179,6 +219,7 @@ class _Part:
                 continue
             entry = self._done.found.setdefault(pair, RowsFound())
             entry.count += len(rows)
+            entry.devices.update(self._devices[row] for row in rows)
             kept[pair] = sorted(rows)[: entry.room]
         wanted = sorted({row for rows in kept.values() for row in rows})
         if not wanted:
@@ -200,6 +241,8 @@ class _Part:
             if not count:
                 return
             entry.count += count
+            if count == len(rows):
+                entry.devices.update(self._devices[row] for row in rows)
             if entry.room > 0:
                 shown = self._client.query(with_settings(f"SELECT * FROM ({result}) LIMIT {entry.room}"))
                 entry.rows += list(shown.named_results())
@@ -207,6 +250,10 @@ class _Part:
             self._fail(pair[1], error)
         else:
             self._done.found[pair] = entry
+
+
+def _is_memory(error: ClickHouseError) -> bool:
+    return getattr(error, "code", None) == MEMORY_EXCEEDED
 
 
 def _of(classes: Sequence[int]) -> str:

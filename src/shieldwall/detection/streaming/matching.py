@@ -42,6 +42,8 @@ class Matches:
 
     hits: list[RuleHit] = field(default_factory=list)
     counts: dict[Key, int] = field(default_factory=dict)
+    devices: dict[Key, Counter[str]] = field(default_factory=dict)
+    """How many by the name of the device, where a row that was found is a row of the table."""
     failed: dict[str, str] = field(default_factory=dict)
 
     def over(self) -> dict[Key, int]:
@@ -53,6 +55,8 @@ class Matches:
         self.hits += other.hits
         for key, count in other.counts.items():
             self.counts[key] = self.counts.get(key, 0) + count
+        for key, devices in other.devices.items():
+            self.devices[key] = self.devices.get(key, Counter[str]()) + devices
         self.failed |= other.failed
 
 
@@ -119,6 +123,7 @@ class WatchedRules:
         for (tenant, number), rows in found.found.items():
             for rule_id in self._covering(tenant, scan.rules[number].query):
                 matches.counts[(tenant, rule_id)] = rows.count
+                matches.devices[(tenant, rule_id)] = rows.devices
                 matches.hits += [RuleHit(rule_id, tenant, scan.table, row) for row in rows.rows]
         for number, problem in found.failed.items():
             for item in self._by_query[scan.rules[number].query]:
