@@ -42,6 +42,8 @@ NEIGHBOURS = 200
 LONGEST = timedelta(days=1)
 """How much longer than an alert that comes late another one may go on that is looked for."""
 REASONS = 5
+RATED = COUNTED | {"own"}
+"""Kinds that count for less the more common they are."""
 _UNCOUNTED = Seen()
 _LOCK = 0x53484943
 """Name of the lock of correlation, with a tenant's hash beside it."""
@@ -103,7 +105,7 @@ def place(
     with unscoped(session):
         lock(session, tenant_id)
         keys = {link.key: link for each in candidates for link in each.links}
-        seen = SeenEntities(session, tenant_id, [key for key, link in keys.items() if link.kind in COUNTED])
+        seen = SeenEntities(session, tenant_id, [key for key, link in keys.items() if link.kind in RATED])
         known = _known(session, tenant_id, candidates, seen, window)
         groups = load_groups(session, {*known.home.values(), *_own(candidates)})
         placed = _Placing(known, groups, seen, window).all(candidates)
@@ -145,7 +147,7 @@ def _known(
     by_window: dict[float, set[str]] = defaultdict(set)
     for each in candidates:
         for link in each.links:
-            if link.kind not in COUNTED or not _is_common(seen, link):
+            if link.kind not in RATED or not _is_common(seen, link):
                 by_window[WINDOWS[link.kind]].add(link.key)
     for times, keys in by_window.items():
         for chunk in chunks(sorted(keys)):
@@ -250,7 +252,7 @@ class _Placing:
             named = self._known.named.get(link.key)
             if not named:
                 continue
-            entity = self._seen.of(link.key) if link.kind in COUNTED else _UNCOUNTED
+            entity = self._seen.of(link.key) if link.kind in RATED else _UNCOUNTED
             common, age = entity.common, entity.age(alert.span.last)
             for other in named:
                 weight = weight_of(link.kind, other.kind)

@@ -46,4 +46,5 @@ class SeenEntity(TenantOwned, Base):
     last_time: Mapped[datetime] = mapped_column(UtcDateTime)
     """Of the newest event of these alerts; what was not seen for long is forgotten."""
 
-    __table_args__ = (Index(None, "last_time"), {"sqlite_with_rowid": False})
+    # No index on the time: each alert would have to write it for each of its entities.
+    __table_args__ = ({"sqlite_with_rowid": False},)

@@ -77,10 +77,9 @@ WINDOWS: Mapping[Kind, float] = {
 }
 """How far an alert looks for others by a link of each kind, as a multiple of the incident window."""
 
-COUNTED: frozenset[Kind] = frozenset(
-    ("device", "user", "file", "address", "private", "domain", "logon", "own")
-)
-"""Kinds of which it is kept how often they were seen; the rest is of one moment on one device."""
+COUNTED: frozenset[Kind] = frozenset(("device", "user", "file", "address", "private", "domain", "logon"))
+"""Kinds of which it is kept how often they were seen. Processes and sessions are of one moment on one device;
+a device's own names are as common as others name them."""
 
 
 def weight_of(mine: Kind, other: Kind) -> Weight | None:

@@ -76,7 +76,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tenant_id", "key", name=op.f("pk_seen_entities")),
         sqlite_with_rowid=False,
     )
-    op.create_index("ix_seen_entities_last_time", "seen_entities", ["last_time"], unique=False)
 
 
 def downgrade() -> None:
