@@ -192,12 +192,19 @@ def test_a_run_on_request_leaves_the_schedule_as_it_is(ruled: Ruled) -> None:
         ruled.runner.run_now(ruled.tenant, "nothing")
 
 
-def test_a_new_continuous_rule_looks_at_the_past_once(ruled: Ruled) -> None:
+def test_a_new_continuous_rule_looks_at_the_past_until_it_is_in_force(ruled: Ruled) -> None:
     ruled.store("x")
     ruled.create(period=0)
     run = ruled.run(now())
     assert run is not None
     assert (run.kind, run.alerts) == ("Initial", 1)
+    # What was stored before the rule was looked for in each group.
+    [window] = ruled.due(now() + timedelta(minutes=3))
+    assert window.end - run.window_end == timedelta(minutes=2)
+    ruled.store("y")
+    second = ruled.run(now())
+    assert second is not None
+    assert (second.window_start, second.alerts) == (run.window_end, 1)
     assert ruled.due(now() + timedelta(days=40)) == []
 
 

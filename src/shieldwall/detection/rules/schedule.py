@@ -24,6 +24,8 @@ from shieldwall.times import now
 
 FIRST_LOOK = timedelta(days=30)
 """How much of the past a new rule sees."""
+IN_FORCE = timedelta(minutes=2)
+"""Within it a new continuous rule is looked for in each group as it is stored."""
 DUE_AT_ONCE = 200
 
 
@@ -54,6 +56,8 @@ def window(rule: Rule, cursor: RuleCursor, end: datetime) -> tuple[datetime, dat
     """What a run at ``end`` looks at: after the first moment, until the second."""
     if cursor.done_until is None:
         return end - FIRST_LOOK, end
+    if rule.period == CONTINUOUS:
+        return cursor.done_until, end
     lookback = timedelta(minutes=rule.lookback or default_lookback(rule.period))
     # A rule that was made less frequent, or whose clock was set back, still leaves nothing out.
     return min(cursor.done_until, end - lookback), end
@@ -61,8 +65,12 @@ def window(rule: Rule, cursor: RuleCursor, end: datetime) -> tuple[datetime, dat
 
 def advance(cursor: RuleCursor, rule: Rule, end: datetime) -> None:
     """Note that the window that ended at ``end`` was looked at."""
-    cursor.done_until = end
-    cursor.due = None if rule.period == CONTINUOUS else end + timedelta(minutes=rule.period)
+    first, cursor.done_until = cursor.done_until is None, end
+    if rule.period != CONTINUOUS:
+        cursor.due = end + timedelta(minutes=rule.period)
+    else:
+        # Groups were stored without it until it was in force, which a second look at that time makes good.
+        cursor.due = end + IN_FORCE if first else None
 
 
 def begin_anew(session: Session, tenant_id: str, rule: Rule) -> None:
