@@ -41,16 +41,27 @@ class Clause:
         return f"not(coalesce({inner}, false))" if part.nullable else f"not({inner})"
 
 
+ALWAYS = Clause("true")
+NEVER = Clause("false")
+
+
 def joined(operator: str, clauses: Sequence[Clause]) -> Clause:
-    """``and`` or ``or`` of clauses, without nesting and repetition."""
+    """``and`` or ``or`` of clauses, without nesting, repetition, and what is so anyway."""
+    empty, final = (ALWAYS, NEVER) if operator == "and" else (NEVER, ALWAYS)
+    if final in clauses:
+        return final
     parts: dict[Clause, None] = {}
     for clause in clauses:
+        if clause == empty:
+            continue
         parts.update(dict.fromkeys(clause.parts if clause.operator == operator else (clause,)))
-    if len(parts) == 1:
-        return next(iter(parts))
+    if len(parts) < 2:
+        return next(iter(parts), empty)
     return Clause(operator=operator, parts=tuple(parts), nullable=any(part.nullable for part in parts))
 
 
 def negated(clause: Clause) -> Clause:
     """The opposite; of what is null, true."""
+    if clause in (ALWAYS, NEVER):
+        return NEVER if clause == ALWAYS else ALWAYS
     return Clause(operator="not", parts=(clause,))

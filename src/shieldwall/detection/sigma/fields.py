@@ -175,6 +175,38 @@ class Account(Field):
 
 
 @dataclass(frozen=True)
+class Known(Field):
+    """A field that has the same value in all rows: conditions on it are ``true`` or ``false``."""
+
+    value: str = ""
+
+    @classmethod
+    def of(cls, value: str) -> Known:
+        return cls(quoted(value), "text", value)
+
+    def matches(self, pieces: Sequence[Piece], *, cased: bool = False) -> str:
+        parts = (re.escape(piece) if isinstance(piece, str) else piece.value for piece in pieces)
+        flags = re.DOTALL if cased else re.DOTALL | re.IGNORECASE
+        return _truth(re.fullmatch("".join(parts), self.value, flags) is not None)
+
+    def is_missing(self) -> str:
+        return _truth(False)
+
+    def is_there(self) -> str:
+        return _truth(True)
+
+    def equals(self, text: str, *, cased: bool = False) -> str:
+        return self.matches([text], cased=cased)
+
+    def is_one_of(self, texts: Sequence[str]) -> str:
+        return _truth(self.value.lower() in map(str.lower, texts))
+
+
+def _truth(holds: bool) -> str:
+    return "true" if holds else "false"
+
+
+@dataclass(frozen=True)
 class Hashes(Field):
     """``SHA1=...,MD5=...``: a whole hash that a rule looks for is looked up in its own column."""
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from shieldwall.detection.sigma.fields import Account, Field, Hashes, Unnamed
+from shieldwall.detection.sigma.fields import Account, Field, Hashes, Known, Unnamed
 from shieldwall.detection.sigma.literals import member, quoted
 from shieldwall.sources.mapping import Field as Mapped
 from shieldwall.sources.mapping import (
@@ -89,7 +89,7 @@ def _of_category(product: str, category: str) -> Iterator[Rows]:
         kinds += kinds_of(category, "windows")
     # Sigma's names of fields are Sysmon's, whatever source the rows came from.
     named = [kind for mapping, kind in kinds if mapping.service == "sysmon"] or [kind for _, kind in kinds]
-    grouped: dict[tuple[str, tuple[Mapped, ...]], list[Kind]] = {}
+    grouped: dict[tuple[str, tuple[Mapped, ...], tuple[tuple[str, str], ...]], list[Kind]] = {}
     for _, kind in kinds:
         like = next(
             (
@@ -100,18 +100,31 @@ def _of_category(product: str, category: str) -> Iterator[Rows]:
             ),
             kind,
         )
-        grouped.setdefault((kind.table, like.fields), []).append(kind)
+        same = (kind.table, kind.action) == (like.table, like.action)
+        known = tuple(_known(like)) if same else ()
+        grouped.setdefault((kind.table, like.fields, known), []).append(kind)
     path = _read()["paths"].get(category)
     side = {"windows": f'{path} !startswith "/"', "linux": f'{path} startswith "/"'}.get(product)
-    for (table, fields), some in grouped.items():
+    for (table, fields, values), some in grouped.items():
         actions = tuple(dict.fromkeys(kind.action for kind in some))
         condition = side if side and path and TABLES[table].has(path) else ""
-        yield Rows(table, actions, condition, _columns(table, fields, with_domain=product != "linux"))
+        columns = _columns(table, fields, with_domain=product != "linux")
+        yield Rows(table, actions, condition, columns | {name: Known.of(value) for name, value in values})
+
+
+def _known(kind: Kind) -> Iterator[tuple[str, str]]:
+    """Fields whose values the kind tells: a condition of one value, or of one that is not so."""
+    for name, values in kind.when.items():
+        if len(values) == 1 and values[0]:
+            yield name, values[0]
+    for name, values in kind.unless.items():
+        if values in (("false",), ("true",)):
+            yield name, "true" if values == ("false",) else "false"
 
 
 def _columns(table: str, fields: Sequence[Mapped], *, with_domain: bool) -> dict[str, Field]:
     """How fields are read. Accounts of Linux are names; a domain that is told is the machine's name."""
-    found: dict[str, Field] = {}
+    found: dict[str, Field] = dict.fromkeys(("Computer", "ComputerName"), Field("DeviceName"))
     for mapped in fields:
         rest = member(OTHERS, mapped.name)
         if mapped.shape is Shape.HASHES:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shieldwall.detection.sigma.clauses import Clause, joined
+from shieldwall.detection.sigma.clauses import NEVER, Clause, joined
 from shieldwall.detection.sigma.logsources import Rows, one_of
 
 INDENT = "    "
@@ -16,7 +16,8 @@ def query_of(found: Sequence[tuple[Rows, Clause]]) -> str:
     Kinds of rows on which the condition is the same are named together.
     """
     tables: dict[str, dict[tuple[Clause, str], list[str]]] = {}
-    for rows, clause in found:
+    # Kinds that cannot fulfil the condition are left out, unless none can.
+    for rows, clause in [item for item in found if item[1] != NEVER] or found:
         actions = tables.setdefault(rows.table, {}).setdefault((clause, rows.condition), [])
         actions += [action for action in rows.actions if action not in actions]
     selections = [f"{table}\n| where {_condition(kinds)}" for table, kinds in tables.items()]
