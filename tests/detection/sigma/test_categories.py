@@ -10,12 +10,10 @@ from uuid import uuid4
 
 import pytest
 import yaml
-from clickhouse_connect.driver.client import Client
 
 from shieldwall.detection.rules.rule import CONTINUOUS
 from shieldwall.identity.models import Tenant
-from shieldwall.sources.hosts import Hosts
-from shieldwall.sources.stage import SourceStage
+from shieldwall.sources.stage import Sources
 from shieldwall.state.engine import Base, Database
 from shieldwall.telemetry.ingest import Batch, Ingester
 from shieldwall.telemetry.store import TelemetryStore
@@ -172,10 +170,9 @@ def imported(telemetry: TelemetryStore, tmp_path_factory: pytest.TempPathFactory
         for number, event in enumerate(EVENTS)
     ]
     batch = Batch(tenant, "", "unnamed", "", "", 0, "\n".join(lines).encode(), "identity", "windows")
-    hosts = Hosts(telemetry, database)
 
     async def work() -> None:
-        ingester = Ingester(telemetry, database, sources=_Sources(hosts))
+        ingester = Ingester(telemetry, database, sources=Sources(telemetry, database))
         await ingester.start()
         try:
             assert not (await ingester.submit(batch)).rejected
@@ -185,17 +182,6 @@ def imported(telemetry: TelemetryStore, tmp_path_factory: pytest.TempPathFactory
     asyncio.run(work())
     yield tenant
     database.close()
-
-
-class _Sources:
-    def __init__(self, hosts: Hosts) -> None:
-        self._hosts = hosts
-
-    def lines(self, source: str, payload: bytes) -> bytes:
-        return payload
-
-    def stage(self, store: TelemetryStore, client: Client, group_id: int) -> SourceStage:
-        return SourceStage(store, client, group_id, self._hosts)
 
 
 @pytest.mark.parametrize(
