@@ -127,3 +127,36 @@ def fill(store: TelemetryStore, tenant: str, names: Mapping[str, str]) -> None:
             }
         ],
     )
+
+
+def fill_baselines(store: TelemetryStore, tenant: str, *devices: str) -> None:
+    """One profile with two settings, of which each device keeps to the second."""
+    store.insert_rows(
+        "DeviceBaselineComplianceAssessmentKB",
+        tenant,
+        [
+            {
+                "ConfigurationId": f"ccid-{number}",
+                "ConfigurationName": f"Setting {number}",
+                "ConfigurationBenchmark": "CIS 2.0",
+            }
+            for number in (1, 2)
+        ],
+    )
+    store.insert_rows(
+        "DeviceBaselineComplianceProfiles",
+        tenant,
+        [{"ProfileId": "profile-1", "ProfileName": "Servers", "BaseBenchmark": "CIS", "Status": True}],
+    )
+    for device in devices:
+        rows = [
+            {
+                "ConfigurationId": f"ccid-{number}",
+                "ProfileId": "profile-1",
+                "IsApplicable": True,
+                "IsCompliant": number == 2,
+                "IsExempt": False,
+            }
+            for number in (1, 2)
+        ]
+        put(store, "DeviceBaselineComplianceAssessment", tenant, device, *rows)

@@ -289,6 +289,26 @@ def test_figures_of_software_are_those_of_the_device_groups(ann: Person) -> None
     assert ann.get(path)["installedMachines"] == 1
 
 
+def test_what_is_for_all_devices_is_for_those_who_see_all(ann: Person) -> None:
+    calls = (
+        ("POST", "/api/baselineExceptions", {"configurations": ["x"], "dueDate": "2300-01-01"}),
+        ("PATCH", "/api/baselineExceptions/1", {"title": "x"}),
+        ("DELETE", "/api/baselineExceptions/1", None),
+        ("POST", "/api/dataExportSettings", {"id": "x"}),
+        ("DELETE", "/api/dataExportSettings/x", None),
+    )
+    ann.only(["Machine.ReadWrite"], "Servers")
+    assert [ann.call(method, path, json=body).status_code for method, path, body in calls] == [403] * 5
+    ann.only(["Machine.ReadWrite"], all_devices=True)
+    assert [ann.call(method, path, json=body).status_code for method, path, body in calls] == [
+        400,
+        404,
+        404,
+        400,
+        404,
+    ]
+
+
 def test_hunting_reads_rows_of_the_device_groups_only(ann: Person) -> None:
     store, mark = ann.api.services.telemetry, uuid4().hex
     groups = {DEVICE: "Servers", SECOND: ""}

@@ -7,9 +7,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import select
 
 from shieldwall.alerts.models import Alert
 from shieldwall.api.graph.words import detection_source, small
+from shieldwall.identity.models import Application, AuditEntry
 from tests.api.conftest import DEVICE, SECOND, URL, Api, entity, incident
 from tests.conftest import OTHER_TENANT, TENANT
 
@@ -274,3 +276,28 @@ def test_what_is_another_tenants_is_not_there(api: Api) -> None:
 def test_values_without_a_name_in_graph_are_what_clients_expect_of_newer_ones() -> None:
     assert detection_source("ThirdPartySensors") == "unknownFutureValue"
     assert (small(None), small("New")) == (None, "new")
+
+
+def test_texts_of_an_incident_and_who_changed_it_last(api: Api) -> None:
+    path = f"{INCIDENTS}/1"
+    before = api.get(path)
+    names = ("description", "summary", "resolvingComment", "lastModifiedBy")
+    assert [before[name] for name in names] == [None] * 4
+    texts = {"description": "A worm", "summary": "Two hosts", "resolvingComment": "Cleaned up"}
+    answer = api.call("PATCH", path, json={**texts, "status": "resolved"})
+    assert answer.status_code == 200, answer.text
+    after = api.get(path)
+    assert {name: after[name] for name in texts} == texts
+    with api.services.database.read(TENANT) as session:
+        entry = session.scalars(select(AuditEntry).where(AuditEntry.action == "incident.update")).one()
+        assert "worm" not in str(entry.detail)
+        assert after["lastModifiedBy"] == session.get(Application, entry.actor).name
+    api.call("PATCH", path, json={"summary": "Three hosts"})
+    assert (api.get(path)["summary"], api.get(path)["description"]) == ("Three hosts", "A worm")
+    too_long = api.call("PATCH", path, json={"summary": "x" * 4001})
+    assert too_long.status_code == 400
+
+
+def test_a_change_on_the_older_path_names_who_made_it(api: Api) -> None:
+    assert api.call("PATCH", "/api/incidents/1", json={"comment": "looked at"}).status_code == 200
+    assert api.get(f"{INCIDENTS}/1")["lastModifiedBy"]

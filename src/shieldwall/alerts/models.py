@@ -46,6 +46,12 @@ class Incident(TenantOwned, DeviceScoped, Base):
     assigned_to: Mapped[str | None] = mapped_column(String(200))
     tags: Mapped[list[str]] = mapped_column(JSON, default=list)
     comments: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+    description: Mapped[str | None] = mapped_column(Text)
+    summary: Mapped[str | None] = mapped_column(Text)
+    resolving_comment: Mapped[str | None] = mapped_column(Text)
+    """What analysts write of it, and of why it is resolved as it is."""
+    last_modified_by: Mapped[str | None] = mapped_column(String(200))
+    """Who changed it last; null while nobody has."""
     named_by_hand: Mapped[bool] = mapped_column(default=False)
     graded_by_hand: Mapped[bool] = mapped_column(default=False)
     """Whether an analyst has given it its name, its severity; then its alerts do not change it."""

@@ -14,6 +14,7 @@ from shieldwall.api.odata.clickhouse import rows_set
 from shieldwall.api.odata.fields import EntitySet
 from shieldwall.api.rows import Row, timed
 from shieldwall.exposure import assessments
+from shieldwall.exposure.exemptions import exemptions
 from shieldwall.exposure.labels import Label, nobody, read_labels
 
 ROWS_LIMIT = 200_000
@@ -37,6 +38,8 @@ class Assessment:
     files: str = ""
     default_hours: int = 1
     most_hours: int = 6
+    parameters: Callable[[Session], Mapping[str, Any]] = lambda _: {}
+    """What ``sql`` needs of the state."""
 
 
 def shaped(assessment: Assessment, session: Session, rows: Sequence[Row]) -> list[Entity]:
@@ -240,6 +243,7 @@ ASSESSMENTS = (
         _plain,
         json="baselineComplianceAssessmentByMachine",
         files="BaselineComplianceAssessmentExport",
+        parameters=lambda session: {"exemptions": exemptions(session)},
     ),
 )
 

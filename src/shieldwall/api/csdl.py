@@ -37,6 +37,8 @@ SETS: Mapping[str, tuple[str, str]] = {
     "DeviceAvInfo": ("DeviceAvInfo", "id"),
     "BaselineProfiles": ("BaselineProfile", "id"),
     "BaselineConfigurations": ("BaselineConfiguration", "id"),
+    "BaselineExceptions": ("BaselineException", "id"),
+    "DataExportSettings": ("DataExportSettings", "id"),
 }
 """Collections of Defender with their type and its key."""
 

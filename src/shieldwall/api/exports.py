@@ -38,10 +38,10 @@ SNAPSHOT = "snapshot"
 def _by_page(assessment: Assessment) -> Callable[..., Response]:
     def read(request: Request, principal: Principal = Depends(requires(assessment.permission))) -> Response:
         options, moment = _options(request, assessment)
-        parameters = _parameters(moment)
+        services = services_of(request)
+        parameters = _parameters(services, principal.tenant_id, assessment, moment)
         if assessment is CHANGES:
             parameters["since"] = _sql_time(_since(request))
-        services = services_of(request)
         found = fetch_rows(
             services.telemetry,
             principal.tenant_id,
@@ -66,7 +66,7 @@ def _by_files(assessment: Assessment) -> Callable[..., Response]:
             services.telemetry,
             principal.tenant_id,
             assessment.entity,
-            Source(assessment.sql, _parameters(moment)),
+            Source(assessment.sql, _parameters(services, principal.tenant_id, assessment, moment)),
             read_options("", assessment.entity),
         )
         parts = -(-rows // FILE_ROWS)
@@ -117,7 +117,8 @@ def _lines(services: Any, assessment: Assessment, file: ExportFile) -> Iterator[
         f"SELECT * FROM ({assessment.sql}) "  # noqa: S608
         "WHERE cityHash64(deviceId) % {parts:UInt32} = {part:UInt32}"
     )
-    rows = Source(sql, {**_parameters(file.moment), "parts": file.parts, "part": file.part})
+    parameters = _parameters(services, file.tenant_id, assessment, file.moment)
+    rows = Source(sql, {**parameters, "parts": file.parts, "part": file.part})
     query: str | None = f"pageSize={PAGE}"
     while query is not None:
         options = read_options(query, assessment.entity)
@@ -180,8 +181,9 @@ def _moment(text: str, name: str) -> datetime:
         raise bad_request(f"{name} is not a date and time.", "InvalidInput") from None
 
 
-def _parameters(moment: datetime) -> dict[str, Any]:
-    return {"until": _sql_time(moment)}
+def _parameters(services: Any, tenant_id: str, assessment: Assessment, moment: datetime) -> dict[str, Any]:
+    with services.database.read(tenant_id) as session:
+        return {"until": _sql_time(moment), **assessment.parameters(session)}
 
 
 def _sql_time(moment: datetime) -> str:

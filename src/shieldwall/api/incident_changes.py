@@ -26,7 +26,12 @@ _COLUMNS = {
     "severity": "severity",
     "tags": "tags",
     "name": "name",
+    "description": "description",
+    "summary": "summary",
+    "resolvingComment": "resolving_comment",
 }
+_TEXTS = frozenset({"comment", "description", "summary", "resolvingComment"})
+"""What may be long, and is not for the audit log."""
 
 
 def update_incident(session: Session, principal: Principal, identifier: int, change: Body) -> Incident:
@@ -54,7 +59,8 @@ def update_incident(session: Session, principal: Principal, identifier: int, cha
     if change.get("status") == "Resolved":
         _resolve_alerts(session, identifier)
     row.last_update_time = moment
-    detail = {name: value for name, value in change.items() if name != "comment"}
+    row.last_modified_by = (principal.name or principal.application_id)[:200]
+    detail = {name: value for name, value in change.items() if name not in _TEXTS}
     audit.record(session, principal, "incident.update", str(identifier), detail=detail)
     return row
 

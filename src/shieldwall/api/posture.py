@@ -20,6 +20,7 @@ from shieldwall.api.rows import Row, listed, source, timed
 from shieldwall.devices.models import DeviceGroup
 from shieldwall.exposure import assessments
 from shieldwall.exposure.antivirus import ANTIVIRUS
+from shieldwall.exposure.exemptions import exemptions
 from shieldwall.exposure.labels import NO_GROUPS, UNASSIGNED
 from shieldwall.exposure.weaknesses import DEVICE
 from shieldwall.identity.principal import Principal
@@ -92,8 +93,10 @@ def antivirus(request: Request, principal: MachineReader) -> Response:
 
 @router.get("/api/baselineProfiles", summary="List security baseline profiles")
 def profiles(request: Request, principal: BaselineReader) -> Response:
-    """OData options apply."""
-    return listed(request, principal, PROFILES, source(assessments.PROFILES), _profile, context=PROFILE_DTO)
+    """OData options apply. Devices that an exception is for pass what they are exempt from."""
+    with services_of(request).database.read(principal.tenant_id) as session:
+        rows = source(assessments.PROFILES, exemptions=exemptions(session))
+    return listed(request, principal, PROFILES, rows, _profile, context=PROFILE_DTO)
 
 
 @router.get("/api/baselineConfigurations", summary="List what security baselines check")

@@ -218,6 +218,11 @@ FROM {_HARDWARE} WHERE {where} GROUP BY name, type, vendor, family, version"""
 
 _COMPLIANCE = newest("DeviceBaselineComplianceAssessment", "ConfigurationId")
 
+_EXEMPT = """(ifNull(IsExempt, false) OR arrayExists(
+         e -> has(e.1, ConfigurationId) AND (empty(e.2) OR has(e.2, DeviceId)),
+         {exemptions:Array(Tuple(Array(String), Array(String)))}))"""
+"""Whether a device need not keep to a configuration: its own row says so, or an exception in force."""
+
 BASELINES = f"""
 SELECT concat(DeviceId, '_', ProfileId, '_', ConfigurationId) AS rowKey, rowKey AS id,
        ConfigurationId AS configurationId, ProfileId AS profileId, DeviceId AS deviceId,
@@ -226,7 +231,7 @@ SELECT concat(DeviceId, '_', ProfileId, '_', ConfigurationId) AS rowKey, rowKey 
        {_date("IngestionTime")} AS dataCollectionTimeOffset,
        dataCollectionTimeOffset AS complianceCalculationTimeOffset,
        {_texts("RecommendedValue")} AS recommendedValue, {_texts("CurrentValue")} AS currentValue,
-       currentValue AS rawValue, {_texts("Source")} AS source, ifNull(IsExempt, false) AS isExempt,
+       currentValue AS rawValue, {_texts("Source")} AS source, CAST({_EXEMPT} AS Bool) AS isExempt,
        CAST(NULL AS Nullable(String)) AS complianceEvaluationDetails
 FROM {_COMPLIANCE}"""
 
@@ -245,7 +250,7 @@ LEFT JOIN (SELECT ProfileId, uniqExact(ConfigurationId) AS settings FROM {_COMPL
 LEFT JOIN (SELECT ProfileId, count() AS devices, countIf(failed = 0) AS passed FROM
            (SELECT ProfileId, DeviceId,
                    countIf(ifNull(IsApplicable, false) AND NOT ifNull(IsCompliant, false)
-                           AND NOT ifNull(IsExempt, false)) AS failed
+                           AND NOT {_EXEMPT}) AS failed
             FROM {_COMPLIANCE} GROUP BY ProfileId, DeviceId) GROUP BY ProfileId) AS d
   ON p.ProfileId = d.ProfileId"""
 

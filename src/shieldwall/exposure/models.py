@@ -1,4 +1,4 @@
-"""Tables of remediation tasks with their devices, and of authenticated scans with what came of them."""
+"""Tables of remediation tasks, of authenticated scans and what came of them, of exceptions from baselines."""
 
 from __future__ import annotations
 
@@ -122,3 +122,30 @@ class ScanSession(TenantOwned, DeviceScoped, Base):
     @classmethod
     def within(cls, groups: Collection[int]) -> ColumnElement[bool]:
         return cls.machine_id.in_(device_ids(groups))
+
+
+class BaselineException(TenantOwned, Base):
+    """What devices need not keep to until ``due_date``; of all devices where ``devices`` names none."""
+
+    __tablename__ = "baseline_exceptions"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    title: Mapped[str | None] = mapped_column(String(300))
+    description: Mapped[str | None] = mapped_column(Text)
+    justification: Mapped[str | None] = mapped_column(Text)
+    approved_by: Mapped[str | None] = mapped_column(String(300))
+    due_date: Mapped[datetime] = mapped_column(UtcDateTime)
+    software_name: Mapped[str | None] = mapped_column(String(300))
+    software_version: Mapped[str | None] = mapped_column(String(300))
+    benchmark_name: Mapped[str] = mapped_column(String(300))
+    benchmark_version: Mapped[str] = mapped_column(String(300))
+    compliance_level: Mapped[str | None] = mapped_column(String(300))
+    configurations: Mapped[list[dict[str, str]]] = mapped_column(JSON)
+    """Each with its id and name."""
+    devices: Mapped[list[str]] = mapped_column(JSON)
+    created_on: Mapped[datetime] = mapped_column(UtcDateTime)
+    requester: Mapped[dict[str, str]] = mapped_column(JSON)
+    last_modified_on: Mapped[datetime] = mapped_column(UtcDateTime)
+    last_modified_by: Mapped[dict[str, str]] = mapped_column(JSON)
+
+    __table_args__ = (Index(None, "tenant_id", "created_on"),)

@@ -1,10 +1,11 @@
-"""Tables of what was ingested; they make each agent batch stored exactly once."""
+"""Tables of what was ingested, by which each batch is stored exactly once, and of where it is to go."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import BigInteger, Index, String
+from sqlalchemy import JSON, BigInteger, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shieldwall.state.base import Base, TenantOwned, UtcDateTime
@@ -32,3 +33,20 @@ class IngestGroup(Base):
     rows: Mapped[int] = mapped_column(BigInteger)
 
     __table_args__ = (Index(None, "committed_time"),)
+
+
+class DataExport(TenantOwned, Base):
+    """Where a tenant wants rows of hunting tables sent; see `data_exports.py`."""
+
+    __tablename__ = "data_exports"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    key: Mapped[str] = mapped_column(String(100))
+    """The name in lower case."""
+    name: Mapped[str] = mapped_column(String(100))
+    target: Mapped[str] = mapped_column(String(40))
+    """Which of the API's properties says where to."""
+    properties: Mapped[dict[str, Any]] = mapped_column(JSON)
+    logs: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
+
+    __table_args__ = (Index(None, "tenant_id", "key", unique=True),)

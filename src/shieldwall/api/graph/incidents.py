@@ -40,6 +40,9 @@ CHANGE = Shape(
     Parameter("severity", choices=SEVERITY),
     Parameter("displayName", limit=500),
     Parameter("customTags", many=True, limit=200),
+    Parameter("description"),
+    Parameter("summary"),
+    Parameter("resolvingComment"),
 )
 _KEPT_AS = {"displayName": "name", "customTags": "tags"}
 
@@ -74,7 +77,7 @@ def get_incident(incident_id: str, request: Request, principal: Reader) -> Respo
 def patch_incident(
     incident_id: str, request: Request, principal: Writer, body: Annotated[Body, Depends(CHANGE)]
 ) -> Response:
-    """Change status, assignedTo, classification, determination, severity, name or tags; the rest stays."""
+    """Change status, verdict, severity, assignedTo, name, tags or texts; the rest stays."""
     if not body:
         raise invalid_body("The request body changes nothing.")
     change = {_KEPT_AS.get(name, name): value for name, value in body.items()}
