@@ -47,6 +47,8 @@ _LIMITS = {
     "recommended_action": 10_000,
 }
 _TECHNIQUE = re.compile(r"T\d{4}(\.\d{3})?")
+_HALF = re.compile("[\ud800-\udfff]")
+"""Halves of characters, which no database keeps."""
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -66,8 +68,9 @@ def check(rule: Rule) -> None:
             raise bad_request(f"{name} must not be empty.", "InvalidInput")
     if not _ID.fullmatch(rule.id):
         raise bad_request("id must be 1 to 64 letters, digits, dots, dashes and underscores.", "InvalidInput")
-    if not rule.name.isprintable():
-        raise bad_request("name must be printable characters in one line.", "InvalidInput")
+    for name in ("name", "title", "category"):
+        if not getattr(rule, name).isprintable():
+            raise bad_request(f"{name} must be printable characters in one line.", "InvalidInput")
     _text("query", rule.query, QUERY_LIMIT)
     _text("origin", rule.origin, ORIGIN_LIMIT)
     if rule.severity not in SEVERITIES:
@@ -164,7 +167,7 @@ def _place(query: str, offset: int) -> str:
 
 
 def _text(name: str, value: object, limit: int) -> None:
-    if not isinstance(value, str) or "\x00" in value:
+    if not isinstance(value, str) or "\x00" in value or _HALF.search(value):
         raise bad_request(f"{name} must be text.", "InvalidInput")
     if len(value) > limit:
         raise bad_request(f"{name} is longer than {limit} characters.", "InvalidInput")
