@@ -31,6 +31,10 @@ class Shape(StrEnum):
     """(number column): ``0x3e7``, or a decimal number."""
     TITLE = "title"
     """(column): with a capital first letter, as hunting tables write protocols."""
+    NAMED = "named"
+    """(column, ...): as it stands in each, and nothing for ``-``."""
+    LOGON_TYPE = "logon_type"
+    """(column): Windows' number of a kind of logon as hunting tables name it, RemoteInteractive for 10."""
     PROTOCOL = "protocol"
     """(column): the same, or the number of a protocol."""
     ADDRESS = "address"
@@ -69,13 +73,18 @@ _FIELD = re.compile(r"(?:(\w+)\()?([\w, ]+)\)?")
 
 @dataclass(frozen=True)
 class Field:
-    """One field of the source's record and the columns it fills; dots lead into nested objects."""
+    """One field of the source's record and the columns it fills; slashes lead into nested objects."""
 
     name: str
     shape: Shape
     columns: tuple[str, ...]
     exact: bool
     """Whether the columns hold all of it. Otherwise AdditionalFields has it too, under its own name."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The fields whose texts it is made of, with blanks between; nearly always one."""
+        return tuple(self.name.split(" + "))
 
 
 @dataclass(frozen=True)
@@ -186,7 +195,7 @@ def _field(table: str, name: str, text: str) -> Field:
         raise ValueError(f"{name}: expected a column or shape(column, ...), got {text!r}")
     shape = Shape(found[1] or "value")
     columns = tuple(part.strip() for part in found[2].split(","))
-    if len(columns) != _COUNTS.get(shape, 1):
+    if len(columns) != _COUNTS.get(shape, 1) and shape is not Shape.NAMED:
         raise ValueError(f"{name}: {shape} fills {_COUNTS.get(shape, 1)} columns")
     types = [_check(table, column) for column in columns]
     # Numbers are written one way only; a time, a truth value or a hexadecimal number in several.

@@ -64,7 +64,7 @@ def hunting_rows(numbers: Sequence[int], staged: str, group_id: int) -> tuple[li
     types = {column.name: column.clickhouse_type for column in table.columns}
     selects = []
     for number, columns in made:
-        values = ", ".join(columns.get(name, _nothing(types[name])) for name in filled)
+        values = ", ".join(f"{columns.get(name, _nothing(types[name]))} AS `{name}`" for name in filled)
         _, kind = numbered()[number]
         selects.append(
             f"SELECT tenant, now64(3), {group_id}, time, device, name, device_group, report, {values}\n"
@@ -100,7 +100,7 @@ def _fits(kind: Kind) -> str:
 def _value(name: str) -> str:
     if name == INBOUND:
         return "toString(inbound)"
-    path = ", ".join(literal(part) for part in name.split("."))
+    path = ", ".join(literal(part) for part in name.split("/"))
     return f"lower(JSONExtract(data, {path}, 'String'))"
 
 
@@ -129,18 +129,21 @@ def _first(values: list[tuple[str, str]]) -> str:
     if len(values) == 1:
         return values[0][1]
     *others, last = values
-    return f"multiIf({', '.join(f'notEmpty({text}), {value}' for text, value in others)}, {last[1]})"
+    tried = (f"{text} NOT IN ('', '-'), {value}" for text, value in others)
+    return f"multiIf({', '.join(tried)}, {last[1]})"
 
 
 def _text(field: Field) -> str:
-    return "f" + "".join(f".`{part}`" for part in field.name.split("."))
+    parts = ["f" + "".join(f".`{part}`" for part in name.split("/")) for name in field.names]
+    joined = ", ' ', ".join(parts)
+    return f"trimBoth(concat({joined}))" if len(parts) > 1 else joined
 
 
 def _tree(kind: Kind) -> dict[str, Any]:
     """The fields as a tree of nested objects, with None at the ends."""
     tree: dict[str, Any] = {}
-    for field in kind.fields:
-        *above, last = field.name.split(".")
+    for name in (name for field in kind.fields for name in field.names):
+        *above, last = name.split("/")
         place = tree
         for part in above:
             place = place.setdefault(part, {})
@@ -155,12 +158,12 @@ def _tuple(tree: dict[str, Any]) -> str:
 
 
 def _nothing(kind: str) -> str:
-    return "''" if "String" in kind else "NULL"
+    return "''" if "String" in kind else f"CAST(NULL, {literal(kind)})"
 
 
 def _additional_fields(mapping: SourceMapping, kind: Kind) -> str:
     """The source and the event id, and what the columns do not hold."""
-    held = [field.name for field in kind.fields if field.exact and "." not in field.name]
+    held = [field.name for field in kind.fields if field.exact and "/" not in field.name]
     left_out = [*held, *FORMS[mapping.form].envelope, "EventID"]
     others = (
         f"arrayFilter(p -> p.1 NOT IN ({', '.join(map(literal, left_out))}), "

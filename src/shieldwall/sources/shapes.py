@@ -16,6 +16,17 @@ _HIVES = {
     r"\REGISTRY\USER": "HKEY_USERS",
 }
 _PROTOCOLS = {"1": "Icmp", "6": "Tcp", "17": "Udp", "58": "IcmpV6"}
+_LOGON_TYPES = {
+    "2": "Interactive",
+    "3": "Network",
+    "4": "Batch",
+    "5": "Service",
+    "7": "Unlock",
+    "8": "NetworkCleartext",
+    "9": "NewCredentials",
+    "10": "RemoteInteractive",
+    "11": "CachedInteractive",
+}
 _HASHES = {"SHA1": 40, "SHA256": 64, "MD5": 32}
 """Algorithms in the order of the columns, with their hex digits."""
 
@@ -114,6 +125,14 @@ def _joined(text: str, types: Sequence[str]) -> list[str]:
     ]
 
 
+def _named(text: str, types: Sequence[str]) -> list[str]:
+    return [f"if({text} = '-', '', {text})"] * len(types)
+
+
+def _logon_type(text: str, types: Sequence[str]) -> list[str]:
+    return [f"transform({text}, {list(_LOGON_TYPES)}, {list(_LOGON_TYPES.values())}, {text})"]
+
+
 def _address(text: str, types: Sequence[str]) -> list[str]:
     bare = f"if(startsWith({text}, '::ffff:'), substring({text}, 8), {text})"
     return [f"if({bare} IN ('-', 'LOCAL'), '', {bare})"]
@@ -123,6 +142,8 @@ _SHAPES: Mapping[Shape, Callable[[str, Sequence[str]], list[str]]] = {
     Shape.VALUE: _value,
     Shape.HEX: _hex,
     Shape.TITLE: _title,
+    Shape.NAMED: _named,
+    Shape.LOGON_TYPE: _logon_type,
     Shape.PROTOCOL: _protocol,
     Shape.ADDRESS: _address,
     Shape.PATH: _path,

@@ -118,7 +118,7 @@ class SourceStage:
         client = self._client
         named = client.query(
             f"SELECT tenant, host, argMin(source, line_no) FROM {self._lines} WHERE reason = '' "
-            f"GROUP BY tenant, host LIMIT {HOSTS_LIMIT + 1}"
+            f"GROUP BY tenant, host ORDER BY min(batch), min(line_no) LIMIT {HOSTS_LIMIT + 1}"
         ).result_rows
         if len(named) > HOSTS_LIMIT:
             raise ApiError(

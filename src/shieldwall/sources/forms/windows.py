@@ -52,12 +52,12 @@ def _inner(user_data: str) -> str:
 
 def _flat() -> str:
     """The line itself. NXLog writes its own EventType over the event's, which then stands in the message."""
-    wrong = '"EventType":"INFO"'
+    wrong = '"EventType"\\\\s*:\\\\s*"INFO"'
     right = "concat('\"EventType\":\"', extract(h.Message, 'EventType: (\\\\w+)'), '\"')"
     bare = "if(endsWith(line, '\\r'), substring(line, 1, length(line) - 1), line)"
     return (
         f"if(h.EventType = 'INFO' AND position(h.Message, 'EventType: ') > 0, "
-        f"replaceOne({bare}, '{wrong}', {right}), {bare})"
+        f"replaceRegexpOne({bare}, '{wrong}', {right}), {bare})"
     )
 
 
