@@ -115,7 +115,8 @@ class ExpressionReader(TokenReader):
     def argument_value(self) -> Expr:
         """An expression, a wildcard, or a tabular expression."""
         at = self.token.start
-        if self.at("*"):
+        # In front of an operator it is a side of it, as in (* has "x").
+        if self.at("*") and self.peek().text in (",", ")"):
             self.advance()
             return Star(at)
         found = self.pipeline_or_expression()

@@ -180,6 +180,12 @@ def _of_channels(service: str) -> tuple[Rows, ...]:
 
 def _of_service(product: str, service: str) -> Iterator[Rows]:
     """Records of the sources whose product and service they are."""
+    if service and (named := _read()["channels"].get(product)):
+        condition = f"Source == {quoted(named['source'])} and Channel == {quoted(service)}"
+        others = named["fields"].get(service, {}).items()
+        columns = {name: Field(member(RECORD, field), "dynamic") for name, field in others}
+        yield Rows(SOURCE_EVENTS, (), condition, columns, RECORD)
+        return
     sources = [
         mapping.source
         for mapping in load_mappings().values()
