@@ -101,7 +101,15 @@ def test_evidence_names_its_type_and_has_what_is_of_that_type(api: Api) -> None:
 def test_what_was_prevented_is_remediated(api: Api) -> None:
     with api.services.database.session(TENANT) as session:
         row = session.get(Alert, FOURTH)
-        row.evidence.append(entity("Ip", ip_address="1.1.1.1", detection_status="Prevented"))
+        row.evidence.append(
+            entity(
+                "Ip",
+                ip_address="1.1.1.1",
+                detection_status="Prevented",
+                verdict="Suspicious",
+                remediation_status="Prevented",
+            )
+        )
     on, address = api.get(f"{ALERTS}/{FOURTH}")["evidence"]
     assert (on["mdeDeviceId"], on["remediationStatus"], on["verdict"]) == (SECOND, "none", "unknown")
     assert (address["remediationStatus"], address["verdict"]) == ("prevented", "suspicious")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +16,8 @@ from rich.table import Table
 from rich.tree import Tree
 
 from shieldwall.cli.client import LocalClient
+from shieldwall.cli.graph_svg import svg
+from shieldwall.cli.graph_text import BAD, dot, mermaid
 from shieldwall.settings import Settings
 
 COLOURS = {"High": "red", "Medium": "yellow", "Low": "cyan", "Informational": "white"}
@@ -41,13 +47,33 @@ def list_incidents(
     Console().print(table)
 
 
+class Graph(StrEnum):
+    """How the attack story is written."""
+
+    TREE = "tree"
+    MERMAID = "mermaid"
+    DOT = "dot"
+    SVG = "svg"
+    JSON = "json"
+
+
 @incident_commands.command("show")
-def show(number: Annotated[int, typer.Argument(help="The incident's id.")]) -> None:
+def show(
+    number: Annotated[int, typer.Argument(help="The incident's id.")],
+    graph: Annotated[
+        Graph | None,
+        typer.Option(help="Write the attack story as a graph instead: to --out, or the terminal."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write the graph to.", dir_okay=False)] = None,
+) -> None:
     """Draw one incident: its alerts, process trees, evidence and the actions on its devices.
 
-    Example: shieldwall incident show 12
+    Example: shieldwall incident show 12 --graph svg --out incident.svg
     """
     client = LocalClient(Settings.load())
+    if graph is not None:
+        _write_graph(client.get(f"/api/incidents/{number}/story"), graph, out)
+        return
     devices = {
         device["mdatpDeviceId"]
         for alert in client.get(f"/api/incidents/{number}")["alerts"]
@@ -59,6 +85,61 @@ def show(number: Annotated[int, typer.Argument(help="The incident's id.")]) -> N
         for action in client.get("/api/machineactions", **{"$filter": f"machineId eq '{device}'"})["value"]
     ]
     show_incident(client, number, Console(), actions)
+
+
+def _write_graph(story: dict[str, Any], graph: Graph, out: Path | None) -> None:
+    if graph is Graph.TREE:
+        if out is not None:
+            raise typer.BadParameter("a tree is for the terminal; --out takes mermaid, dot, svg or json")
+        Console().print(story_tree(story))
+        return
+    text = _WRITERS[graph](story)
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise typer.BadParameter(f"cannot write {out}: {error.strerror}") from None
+    typer.echo(f"{out}: {len(story['nodes'])} nodes, {len(story['edges'])} edges")
+
+
+_WRITERS: dict[Graph, Callable[[dict[str, Any]], str]] = {
+    Graph.MERMAID: mermaid,
+    Graph.DOT: dot,
+    Graph.SVG: svg,
+    Graph.JSON: lambda story: json.dumps(story, indent=2, ensure_ascii=False) + "\n",
+}
+
+
+def story_tree(story: dict[str, Any]) -> Tree:
+    """The attack story by device: what happened on each, oldest first, and why it belongs here."""
+    title = f"Incident {story['incidentId']}: {escape(story['incidentName'])}"
+    root = Tree(f"[bold]{title}[/]  {_coloured(story['severity'])}, {story['status']}")
+    titles = {alert["alertId"]: alert["title"] for alert in story["alerts"]}
+    devices: dict[str, Tree] = {}
+    by_alert: dict[str, list[dict[str, Any]]] = {}
+    for node in story["nodes"]:
+        for alert in node["alertIds"]:
+            by_alert.setdefault(alert, []).append(node)
+    for alert in story["alerts"]:
+        where = alert["computerDnsName"] or alert["machineId"] or "no device"
+        if where not in devices:
+            devices[where] = root.add(f"[bold blue]{escape(where)}[/]")
+        branch = devices[where].add(
+            f"[dim]{alert['firstActivity']}[/] {_coloured(alert['severity'])} {escape(alert['title'])}"
+        )
+        for reason in alert["reasons"]:
+            shared = ", ".join(f"{each['kind']} {each['value']}" for each in reason["shared"])
+            other = titles.get(reason["alertId"], reason["alertId"])
+            branch.add(f"[dim]linked to {escape(other)} by {escape(shared)}[/]")
+        if alert["movedBy"]:
+            branch.add(f"[dim]put here by {escape(alert['movedBy'])}[/]")
+        for node in by_alert.get(alert["alertId"], []):
+            if node["kind"] not in ("alert", "device"):
+                mark = "[red]" if node["verdict"] in BAD else "[cyan]"
+                branch.add(f"{mark}{node['kind']}[/] {escape(node['label'])}")
+    return root
 
 
 def show_incident(client: LocalClient, number: int, console: Console, actions: list[dict[str, Any]]) -> None:

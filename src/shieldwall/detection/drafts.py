@@ -91,12 +91,15 @@ def _was_refused(row: Mapping[str, Any]) -> bool:
 def _evidence(table: str, row: Mapping[str, Any], verdict: Verdict, status: str) -> Iterator[EvidenceDraft]:
     """The entities of one event: what was found, the process behind it, and its user."""
     kind = verdict.indicator.indicator_type
+    # Somebody has said that it is bad; who only wants to hear of it has not.
+    told = "Suspicious" if verdict.indicator.action == "Audit" else "Malicious"
+    value = row[verdict.compared.column]
     if kind in _FILE_KINDS:
-        yield file(row, verdict.compared.of_actor, status)
+        yield replace(file(row, verdict.compared.of_actor, status), verdict=told)
     elif verdict.compared.kind == "IpAddress":
-        yield EvidenceDraft("Ip", ip_address=row[verdict.compared.column], detection_status=status)
+        yield EvidenceDraft("Ip", ip_address=value, detection_status=status, verdict=told)
     else:
-        yield EvidenceDraft("Url", url=row[verdict.compared.column], detection_status=status)
+        yield EvidenceDraft("Url", url=value, detection_status=status, verdict=told)
     created = table == "DeviceProcessEvents" and not verdict.compared.of_actor
     process = created_process(row, status) if created else actor(row, status)
     if process is not None:

@@ -14,8 +14,6 @@ from shieldwall.times import to_text
 
 NAMESPACE = "microsoft.graph.security"
 
-_REMEDIATION = {"Prevented": "prevented", "Blocked": "blocked"}
-
 
 def evidence(alert: Alert, rows: Sequence[Evidence], on: Device | None) -> list[Entity]:
     """The device of an alert, then the entities."""
@@ -24,7 +22,7 @@ def evidence(alert: Alert, rows: Sequence[Evidence], on: Device | None) -> list[
 
 def _devices(alert: Alert, on: Device | None) -> Iterator[Entity]:
     if on is not None:
-        yield {**_common("deviceEvidence", time_text(alert.alert_creation_time), None), **_device(on)}
+        yield {**_common("deviceEvidence", time_text(alert.alert_creation_time)), **_device(on)}
 
 
 def _device(row: Device) -> Entity:
@@ -67,15 +65,16 @@ def _device(row: Device) -> Entity:
 
 def _entity(row: Evidence, device_id: str | None) -> Entity:
     kind, facts = _facts(row, device_id)
-    return {**_common(kind, to_text(row.evidence_creation_time), row.detection_status), **facts}
+    common = _common(kind, to_text(row.evidence_creation_time), row.verdict, row.remediation_status)
+    return {**common, **facts}
 
 
-def _common(kind: str, created: str | None, detection: str | None) -> Entity:
+def _common(kind: str, created: str | None, verdict: str = "Unknown", remediation: str = "None") -> Entity:
     return {
         "@odata.type": f"#{NAMESPACE}.{kind}",
         "createdDateTime": created,
-        "verdict": "suspicious" if detection else "unknown",
-        "remediationStatus": _REMEDIATION.get(detection or "", "none"),
+        "verdict": small(verdict),
+        "remediationStatus": small(remediation),
         "remediationStatusDetails": None,
         "roles": [],
         "detailedRoles": [],
