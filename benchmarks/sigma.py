@@ -92,7 +92,7 @@ def generated(count: int) -> list[File]:
             "logsource:\n    product: windows\n    category: process_creation\ndetection:\n    img:\n"
             f"        - Image|endswith: '\\tool{number}.exe'\n        - OriginalFileName: tool{number}.exe\n"
             f"    cli:\n        CommandLine|contains:\n{listed}\n    filter:\n"
-            f"        ParentImage: 'C:\\Program Files\\Vendor{number}\\*'\n"
+            f"        ParentImage: 'C:\\Program Files\\Vendor{number}\\\\*'\n"
             "    condition: all of img and 1 of cli and not filter\nlevel: medium\n"
         )
         files.append(File(f"{number}.yml", text.encode()))
