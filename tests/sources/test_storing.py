@@ -186,7 +186,8 @@ def test_one_event_id_tells_of_several_actions(recorder: Recorder) -> None:
 
 def test_logons_and_processes_of_the_security_log(recorder: Recorder) -> None:
     logon = {"TargetUserName": "bob", "TargetDomainName": "CORP", "LogonType": 10,
-             "IpAddress": "::ffff:10.0.0.7", "IpPort": "-", "WorkstationName": "-", "TargetLogonId": "0x1f4"}  # fmt: skip
+             "IpAddress": "::ffff:10.0.0.7",
+             "IpPort": "-", "WorkstationName": "-", "TargetLogonId": "0x1f4"}  # fmt: skip
     process = {"NewProcessName": r"C:\w\x.exe", "NewProcessId": "0x1a4", "SubjectUserName": "bob",
                "TargetUserName": "-", "ParentProcessName": r"C:\w\y.exe", "ProcessId": "0x10"}  # fmt: skip
     recorder.send("windows", event(4624, logon, channel="security"), event(4688, process, channel="Security"))
