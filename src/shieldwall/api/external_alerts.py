@@ -82,7 +82,7 @@ def send(
     """
     named = find_format(form, request.headers.get("content-type", ""))
     items, batch = read(content, named)
-    if not batch and (error := items[0].error) is not None:
+    if not batch and items and (error := items[0].error) is not None:
         raise invalid_body(f"{error}.")
     outcomes = services_of(request).external_alerts.take(principal, items)
     return answers.collection(request, "ExternalAlertResults", [_outcome(each) for each in outcomes])

@@ -15,8 +15,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from shieldwall import log
+from shieldwall.alerts.correlation import lock
 from shieldwall.alerts.models import Alert
-from shieldwall.alerts.raising import extend_alert, raise_alert
+from shieldwall.alerts.raising import extend_alert, raise_many
 from shieldwall.alerts.risk import update_risk
 from shieldwall.detection.external import clocks, offers
 from shieldwall.detection.external.drafting import draft, other_end
@@ -92,10 +93,7 @@ class ExternalAlerts:
         for last in (False, True):
             try:
                 with self._database.session(tenant_id) as session:
-                    outcomes = [
-                        self._put(session, tenant_id, item, each)
-                        for item, each in zip(items, found, strict=True)
-                    ]
+                    outcomes = self._keep(session, tenant_id, items, found)
                     counts = Counter[str](outcome.result for outcome in outcomes)
                     audit.record(session, actor, "alert.external", detail=dict(counts))
                 break
@@ -131,11 +129,11 @@ class ExternalAlerts:
         deadline = time.monotonic() + LOOKING_SECONDS
         found = []
         with self._database.read(tenant_id) as session:
-            known = _known(session, items)
+            known, clock = _known(session, items), clocks.Clocks(session, tenant_id)
             for item in items:
                 alert, resolution, skew = item.alert, None, 0.0
                 if alert is not None:
-                    skew = clocks.skew(session, tenant_id, alert)
+                    skew = clock.skew(alert)
                     row = known.get(identity(item))
                     repeated = row is not None and item.digest in row.digests
                     if not repeated and time.monotonic() < deadline:
@@ -143,63 +141,81 @@ class ExternalAlerts:
                 found.append(_Found(resolution, skew))
         return found
 
-    def _put(self, session: Session, tenant_id: str, item: Item, found: _Found) -> Outcome:
-        alert = item.alert
-        if alert is None:
-            return Outcome(item.place, "rejected", item.format, error=item.error)
-        mine = select(ReceivedAlert).where(ReceivedAlert.identity == identity(item))
-        row = session.scalar(mine.with_for_update())
-        if row is None:
-            row, ours = self._create(session, tenant_id, item, alert, found)
-            result: Result = "created"
-        else:
-            ours = session.get_one(Alert, row.alert_id, with_for_update=True)
-            result = "duplicate"
+    def _keep(
+        self, session: Session, tenant_id: str, items: Sequence[Item], found: Sequence[_Found]
+    ) -> list[Outcome]:
+        """Write what the items say. New alerts come first, and together: they share most of the work."""
+        lock(session, tenant_id)
+        rows = _known(session, items)
+        first: dict[str, int] = {}
+        for number, item in enumerate(items):
+            if item.alert is not None and identity(item) not in rows:
+                first.setdefault(identity(item), number)
+        new = set(first.values())
+        offering = offers.Offering(session)
+        for row in self._create(session, tenant_id, [(items[n], found[n]) for n in first.values()], offering):
+            rows[row.identity] = row
+        outcomes: list[Outcome] = []
+        for number, (item, each) in enumerate(zip(items, found, strict=True)):
+            if item.alert is None:
+                outcomes.append(Outcome(item.place, "rejected", item.format, error=item.error))
+                continue
+            row = rows[identity(item)]
+            ours = session.get_one(Alert, row.alert_id)
+            result: Result = "created" if number in new else "duplicate"
             if item.digest not in row.digests:
-                self._update(session, row, ours, item, alert, found)
+                self._update(session, row, ours, item, item.alert, each, offering)
                 result = "updated"
-        return Outcome(
-            item.place,
-            result,
-            item.format,
-            ours.id,
-            ours.incident_id,
-            ours.machine_id,
-            alert.alert_id,
-            row.confidence,
-        )
+            known = (ours.id, ours.incident_id, ours.machine_id, item.alert.alert_id, row.confidence)
+            outcomes.append(Outcome(item.place, result, item.format, *known))
+        return outcomes
 
     def _create(
-        self, session: Session, tenant_id: str, item: Item, alert: ExternalAlert, found: _Found
-    ) -> tuple[ReceivedAlert, Alert]:
-        resolution = found.resolution or Resolution()
-        name = identity(item)
-        ours, _ = raise_alert(session, draft(tenant_id, name, alert, resolution, found.skew), self._window)
-        _set_status(session, ours, alert.status)
-        time = now()
-        row = ReceivedAlert(
-            identity=name,
-            alert_id=ours.id,
-            vendor=alert.vendor,
-            product=alert.product,
-            sensor=alert.sensor,
-            partner_id=alert.alert_id,
-            format=item.format,
-            received_time=time,
-            updated_time=time,
-            digests=[item.digest],
-            body=alert.body(),
-            raw=item.raw,
-            tries=0,
-        )
-        session.add(row)
-        _note_resolution(row, alert, resolution)
-        if found.resolution is None:
-            row.next_try = time
-        clocks.note(session, tenant_id, alert, found.resolution)
-        offers.offer(session, alert, ours, other_end(alert, resolution))
+        self,
+        session: Session,
+        tenant_id: str,
+        new: Sequence[tuple[Item, _Found]],
+        offering: offers.Offering,
+    ) -> list[ReceivedAlert]:
+        drafts = [
+            draft(tenant_id, identity(item), item.alert, each.resolution or Resolution(), each.skew)
+            for item, each in new
+            if item.alert is not None
+        ]
+        identifiers = [identifier for identifier, _ in raise_many(session, drafts, self._window)]
+        raised = session.scalars(select(Alert).where(Alert.id.in_(identifiers)))
+        alerts = {alert.id: alert for alert in raised}
+        clock = clocks.Clocks(session, tenant_id)
+        made = []
+        for (item, each), identifier in zip(new, identifiers, strict=True):
+            alert, resolution, time = item.alert, each.resolution or Resolution(), now()
+            assert alert is not None
+            row = ReceivedAlert(
+                tenant_id=tenant_id,
+                identity=identity(item),
+                alert_id=identifier,
+                vendor=alert.vendor,
+                product=alert.product,
+                sensor=alert.sensor,
+                partner_id=alert.alert_id,
+                format=item.format,
+                received_time=time,
+                updated_time=time,
+                digests=[item.digest],
+                body=alert.body(),
+                raw=item.raw,
+                tries=0,
+            )
+            _note_resolution(row, alert, resolution)
+            if each.resolution is None:
+                row.next_try = time
+            made.append(row)
+            _set_status(session, alerts[identifier], alert.status)
+            clock.note(alert, each.resolution)
+            offering.offer(alert, identifier, other_end(alert, resolution))
+        session.add_all(made)
         session.flush()
-        return row, ours
+        return made
 
     def _update(
         self,
@@ -209,6 +225,7 @@ class ExternalAlerts:
         item: Item,
         alert: ExternalAlert,
         found: _Found,
+        offering: offers.Offering,
     ) -> None:
         """What the product says now is what holds; what was found stays unless more is found."""
         before = read_alert(row.body, kept=True)
@@ -233,7 +250,7 @@ class ExternalAlerts:
         row.updated_time = now()
         if resolution.confidence > row.confidence or row.state != SETTLED:
             _note_resolution(row, alert, resolution)
-        offers.offer(session, alert, ours, other_end(alert, resolution))
+        offering.offer(alert, ours.id, other_end(alert, resolution))
         session.flush()
 
     def _retry(self, tenant_id: str, number: int) -> bool:
@@ -242,9 +259,10 @@ class ExternalAlerts:
             if row is None or row.state != WAITING:
                 return False
             alert, digests = read_alert(row.body, kept=True), row.digests
-            skew = clocks.skew(session, tenant_id, alert)
+            skew = clocks.Clocks(session, tenant_id).skew(alert)
             resolution = resolve(session, self._store, tenant_id, alert, skew)
         with self._database.session(tenant_id) as session:
+            lock(session, tenant_id)
             row = session.get(ReceivedAlert, number, with_for_update=True)
             if row is None or row.state != WAITING:
                 return False
@@ -260,7 +278,7 @@ class ExternalAlerts:
                 return False
             extend_alert(session, ours, draft(tenant_id, row.identity, alert, resolution, skew), self._window)
             _note_resolution(row, alert, resolution)
-            clocks.learn_later(session, tenant_id, alert, resolution)
+            clocks.Clocks(session, tenant_id).learn(alert, resolution)
         return True
 
 

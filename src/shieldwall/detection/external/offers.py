@@ -13,7 +13,6 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from shieldwall import log
-from shieldwall.alerts.models import Alert
 from shieldwall.detection.external import policy
 from shieldwall.detection.external.harmless import why_harmless
 from shieldwall.detection.external.models import (
@@ -73,51 +72,62 @@ def malicious(alert: ExternalAlert, other_end: Sequence[str]) -> Iterator[Value]
             yield Value("Domain", "DomainName", name)
 
 
-def offer(session: Session, alert: ExternalAlert, ours: Alert, other_end: Sequence[str]) -> int:
-    """Offer or accept what the tenant's policy says of this alert; how many values are new."""
-    current = policy.load(session)
-    rule = current.rule_for(alert)
-    if rule is None or rule.mode == "off" or alert.status == "Resolved":
-        return 0
-    made = 0
-    for value in malicious(alert, other_end):
-        if value.kind not in rule.types:
-            continue
+class Offering:
+    """Makes the offers of one transaction: the policy is read once, and each value looked at once."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._policy = policy.load(session)
+        self._seen: set[str] = set()
+        self._waiting = _count(session, IndicatorOffer.state == OFFERED)
+        self._applied = _applied_today(session)
+
+    def offer(self, alert: ExternalAlert, alert_id: str, other_end: Sequence[str]) -> None:
+        """Offer or accept what the tenant's policy says of this alert."""
+        rule = self._policy.rule_for(alert)
+        if rule is None or rule.mode == "off" or alert.status == "Resolved":
+            return
+        for value in malicious(alert, other_end):
+            if value.kind not in rule.types or not (digest := self._new(value)):
+                continue
+            applies = rule.mode == "apply" and self._applied < APPLIED_PER_DAY
+            if not applies and self._waiting >= OPEN_LIMIT:
+                logger.warning("more indicators are offered than are looked at", limit=OPEN_LIMIT)
+                return
+            self._applied, self._waiting = self._applied + applies, self._waiting + (not applies)
+            time = now()
+            self._session.add(
+                IndicatorOffer(
+                    alert_id=alert_id,
+                    indicator_type=value.type,
+                    indicator_value=value.text,
+                    digest=digest,
+                    action=rule.action,
+                    severity=alert.severity,
+                    title=alert.title,
+                    source=alert.source,
+                    days=rule.days,
+                    state=ACCEPTED if applies else OFFERED,
+                    created_time=time,
+                    decided_by=BY_POLICY if applies else None,
+                    decided_time=time if applies else None,
+                )
+            )
+
+    def _new(self, value: Value) -> str:
+        """The digest of a value that may be offered; empty for any other."""
         try:
             compared = match_value(value.type, value.text)
         except ApiError:
-            continue
+            return ""
         digest = hashlib.sha256(f"{value.type}\n{compared}".encode()).hexdigest()
-        if _is_known(session, value.type, compared, digest):
-            continue
-        if why_harmless(session, value.type, compared, current.allowed):
-            continue
-        waiting = _count(session, IndicatorOffer.state == OFFERED)
-        if waiting >= OPEN_LIMIT:
-            logger.warning("more indicators are offered than are looked at", limit=OPEN_LIMIT)
-            break
-        applies = rule.mode == "apply" and _applied_today(session) < APPLIED_PER_DAY
-        time = now()
-        session.add(
-            IndicatorOffer(
-                alert_id=ours.id,
-                indicator_type=value.type,
-                indicator_value=value.text,
-                digest=digest,
-                action=rule.action,
-                severity=alert.severity,
-                title=alert.title,
-                source=alert.source,
-                days=rule.days,
-                state=ACCEPTED if applies else OFFERED,
-                created_time=time,
-                decided_by=BY_POLICY if applies else None,
-                decided_time=time if applies else None,
-            )
-        )
-        session.flush()
-        made += 1
-    return made
+        if digest in self._seen:
+            return ""
+        self._seen.add(digest)
+        known = _is_known(self._session, value.type, compared, digest)
+        if known or why_harmless(self._session, value.type, compared, self._policy.allowed):
+            return ""
+        return digest
 
 
 class IndicatorOffers:
