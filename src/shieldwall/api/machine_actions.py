@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -18,7 +19,7 @@ from shieldwall.api.routing import router as new_router
 from shieldwall.errors import bad_request, not_found
 from shieldwall.identity import audit
 from shieldwall.identity.principal import Principal
-from shieldwall.response.actions import SCAN_TYPES
+from shieldwall.response.actions import SCAN_TYPES, ActionService
 from shieldwall.response.kinds import (
     COLLECT_LOGS,
     COLLECT_PACKAGE,
@@ -56,12 +57,10 @@ READ = ("Machine.Read.All", "Machine.ReadWrite.All")
 Reader = Annotated[Principal, Depends(requires(*READ))]
 # Reading devices is enough for an application; a person needs what the action itself needed.
 PackageReader = Annotated[Principal, Depends(requires(*READ, delegated=PERMISSIONS[COLLECT_PACKAGE]))]
+Act = Callable[[ActionService, Principal, str, str | None], MachineAction]
 Isolator = Annotated[Principal, Depends(requires(*PERMISSIONS[ISOLATE]))]
 Quarantiner = Annotated[Principal, Depends(requires(*PERMISSIONS[STOP_AND_QUARANTINE]))]
-Collector = Annotated[Principal, Depends(requires(*PERMISSIONS[COLLECT_PACKAGE]))]
-Restrictor = Annotated[Principal, Depends(requires(*PERMISSIONS[RESTRICT]))]
 Scanner = Annotated[Principal, Depends(requires(*PERMISSIONS[SCAN]))]
-Offboarder = Annotated[Principal, Depends(requires(*PERMISSIONS[OFFBOARD]))]
 Canceller = Annotated[
     Principal, Depends(requires(*dict.fromkeys(name for names in PERMISSIONS.values() for name in names)))
 ]
@@ -140,16 +139,6 @@ def isolate(
     )
 
 
-@router.post("/api/machines/{machine_id}/unisolate", summary="Release a device", status_code=201)
-def unisolate(
-    machine_id: str, request: Request, principal: Isolator, body: Annotated[Body, Depends(PLAIN)]
-) -> Response:
-    device_id = device_id_of(request, principal, machine_id)
-    return answer(
-        request, services_of(request).actions.unisolate(principal, device_id, body.get("Comment")), 201
-    )
-
-
 @router.post(
     "/api/machines/{machine_id}/StopAndQuarantineFile",
     summary="Stop and quarantine a file",
@@ -163,49 +152,6 @@ def stop_and_quarantine(
     actions = services_of(request).actions
     return answer(
         request, actions.stop_and_quarantine(principal, device_id, body.get("Comment"), body["Sha1"]), 201
-    )
-
-
-@router.post(
-    "/api/machines/{machine_id}/collectInvestigationPackage",
-    summary="Collect an investigation package",
-    status_code=201,
-)
-def collect_package(
-    machine_id: str, request: Request, principal: Collector, body: Annotated[Body, Depends(PLAIN)]
-) -> Response:
-    device_id = device_id_of(request, principal, machine_id)
-    return answer(
-        request, services_of(request).actions.collect_package(principal, device_id, body.get("Comment")), 201
-    )
-
-
-@router.post(
-    "/api/machines/{machine_id}/restrictCodeExecution",
-    summary="Restrict what runs on a device",
-    status_code=201,
-)
-def restrict(
-    machine_id: str, request: Request, principal: Restrictor, body: Annotated[Body, Depends(PLAIN)]
-) -> Response:
-    """Let only files of the system's own folders and installed packages run."""
-    device_id = device_id_of(request, principal, machine_id)
-    return answer(
-        request, services_of(request).actions.restrict(principal, device_id, body.get("Comment")), 201
-    )
-
-
-@router.post(
-    "/api/machines/{machine_id}/unrestrictCodeExecution",
-    summary="Let everything run again on a device",
-    status_code=201,
-)
-def unrestrict(
-    machine_id: str, request: Request, principal: Restrictor, body: Annotated[Body, Depends(PLAIN)]
-) -> Response:
-    device_id = device_id_of(request, principal, machine_id)
-    return answer(
-        request, services_of(request).actions.unrestrict(principal, device_id, body.get("Comment")), 201
     )
 
 
@@ -224,13 +170,60 @@ def scan(
     return answer(request, row, 201)
 
 
-@router.post("/api/machines/{machine_id}/offboard", summary="Offboard a device")
-def offboard(
-    machine_id: str, request: Request, principal: Offboarder, body: Annotated[Body, Depends(PLAIN)]
-) -> Response:
-    """Make a device's agent remove itself; its key is refused from then on. Answers 200, as documented."""
-    device_id = device_id_of(request, principal, machine_id)
-    return answer(request, services_of(request).actions.offboard(principal, device_id, body.get("Comment")))
+def _by_comment(
+    kind: str, name: str, summary: str, act: Act, about: str | None = None, status: int = 201
+) -> None:
+    """Add the operation ``name``, which asks a device for an action and needs to be told nothing but why."""
+
+    def ask(
+        machine_id: str,
+        request: Request,
+        principal: Principal = Depends(requires(*PERMISSIONS[kind])),
+        body: Body = Depends(PLAIN),
+    ) -> Response:
+        device_id = device_id_of(request, principal, machine_id)
+        made = act(services_of(request).actions, principal, device_id, body.get("Comment"))
+        return answer(request, made, status)
+
+    path = f"/api/machines/{{machine_id}}/{name}"
+    router.post(path, summary=summary, description=about, status_code=status, name=name)(ask)
+
+
+_by_comment(UNISOLATE, "unisolate", "Release a device", ActionService.unisolate)
+_by_comment(
+    COLLECT_PACKAGE,
+    "collectInvestigationPackage",
+    "Collect an investigation package",
+    ActionService.collect_package,
+)
+_by_comment(
+    COLLECT_LOGS,
+    "logsCollection",
+    "Collect the sensor's logs",
+    ActionService.collect_logs,
+    "They come as a package, whose link `getPackageUri` gives.",
+)
+_by_comment(
+    RESTRICT,
+    "restrictCodeExecution",
+    "Restrict what runs on a device",
+    ActionService.restrict,
+    "Let only files of the system's own folders and installed packages run.",
+)
+_by_comment(
+    UNRESTRICT,
+    "unrestrictCodeExecution",
+    "Let everything run again on a device",
+    ActionService.unrestrict,
+)
+_by_comment(
+    OFFBOARD,
+    "offboard",
+    "Offboard a device",
+    ActionService.offboard,
+    "Make a device's agent remove itself; its key is refused from then on. Answers 200, as documented.",
+    200,
+)
 
 
 def _page(request: Request, principal: Principal, *where: Condition) -> Response:

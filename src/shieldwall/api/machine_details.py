@@ -13,7 +13,7 @@ from shieldwall.api.access import requires, services_of
 from shieldwall.api.answers import Entity
 from shieldwall.api.bodies import Body, invalid_body, read_object
 from shieldwall.api.lookup import find_device
-from shieldwall.api.machine_actions import PLAIN, Collector, Reader, answer, device_id_of
+from shieldwall.api.machine_actions import Reader, device_id_of
 from shieldwall.api.routing import router as new_router
 from shieldwall.devices.models import Device, DeviceGroup
 from shieldwall.identity import audit
@@ -105,18 +105,6 @@ def latest(machine_id: str, request: Request, principal: Reader) -> Response:
     with services_of(request).database.read(principal.tenant_id) as session:
         items = [shapes.machine_action(row) for row in session.scalars(wanted)]
     return answers.collection(request, "MachineActions", items)
-
-
-@router.post(
-    "/api/machines/{machine_id}/logsCollection", summary="Collect the sensor's logs", status_code=201
-)
-def collect_logs(
-    machine_id: str, request: Request, principal: Collector, body: Annotated[Body, Depends(PLAIN)]
-) -> Response:
-    """They come as a package, whose link `getPackageUri` gives."""
-    device_id = device_id_of(request, principal, machine_id)
-    actions = services_of(request).actions
-    return answer(request, actions.collect_logs(principal, device_id, body.get("Comment")), 201)
 
 
 @router.post("/api/machines/{machine_id}/setExclusion", summary="Exclude a device")

@@ -14,7 +14,8 @@ from shieldwall.api import answers
 from shieldwall.api.access import requires, services_of
 from shieldwall.api.answers import Entity
 from shieldwall.api.bodies import Body, Parameter, Shape, choices, invalid_body
-from shieldwall.api.odata.fields import EntitySet, Field, Kind, by_name
+from shieldwall.api.odata import fields
+from shieldwall.api.odata.fields import EntitySet, by_name
 from shieldwall.api.odata.options import read_options
 from shieldwall.api.odata.query import fetch
 from shieldwall.api.routing import router as new_router
@@ -45,23 +46,23 @@ TASKS = EntitySet(
     "id",
     by_name(
         [
-            Field("id", Kind.LOWER, RemediationTask.id),
-            Field("title", Kind.TEXT, RemediationTask.title),
-            Field("createdOn", Kind.TIME, RemediationTask.created_on),
-            Field("status", Kind.CHOICE, RemediationTask.status, ("Active", "Completed")),
-            Field("statusLastModifiedOn", Kind.TIME, RemediationTask.status_last_modified_on),
-            Field("dueOn", Kind.TIME, RemediationTask.due_on),
-            Field("priority", Kind.CHOICE, RemediationTask.priority, ("High", "Medium", "Low")),
-            Field("category", Kind.TEXT, RemediationTask.category),
-            Field("type", Kind.TEXT, RemediationTask.type),
-            Field("requesterId", Kind.TEXT, RemediationTask.requester_id),
-            Field("requesterEmail", Kind.TEXT, RemediationTask.requester_email),
-            Field("targetDevices", Kind.NUMBER, RemediationTask.target_devices),
-            Field("fixedDevices", Kind.NUMBER, RemediationTask.fixed_devices),
-            Field("scid", Kind.TEXT, RemediationTask.scid),
-            Field("vendorId", Kind.TEXT, RemediationTask.vendor_id),
-            Field("nameId", Kind.TEXT, RemediationTask.name_id),
-            Field("recommendationReference", Kind.TEXT, RemediationTask.recommendation_reference),
+            fields.lower("id", RemediationTask.id),
+            fields.text("title", RemediationTask.title),
+            fields.time("createdOn", RemediationTask.created_on),
+            fields.choice("status", RemediationTask.status, "Active", "Completed"),
+            fields.time("statusLastModifiedOn", RemediationTask.status_last_modified_on),
+            fields.time("dueOn", RemediationTask.due_on),
+            fields.choice("priority", RemediationTask.priority, "High", "Medium", "Low"),
+            fields.text("category", RemediationTask.category),
+            fields.text("type", RemediationTask.type),
+            fields.text("requesterId", RemediationTask.requester_id),
+            fields.text("requesterEmail", RemediationTask.requester_email),
+            fields.number("targetDevices", RemediationTask.target_devices),
+            fields.number("fixedDevices", RemediationTask.fixed_devices),
+            fields.text("scid", RemediationTask.scid),
+            fields.text("vendorId", RemediationTask.vendor_id),
+            fields.text("nameId", RemediationTask.name_id),
+            fields.text("recommendationReference", RemediationTask.recommendation_reference),
         ]
     ),
     order=(("createdOn", True),),
@@ -70,7 +71,7 @@ DEVICES = EntitySet(
     "MachineReferences",
     RemediationDevice,
     "id",
-    by_name([Field("id", Kind.LOWER, RemediationDevice.device_id)]),
+    by_name([fields.lower("id", RemediationDevice.device_id)]),
 )
 
 

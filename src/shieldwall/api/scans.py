@@ -15,7 +15,8 @@ from shieldwall.api import answers
 from shieldwall.api.access import requires, services_of
 from shieldwall.api.answers import Entity
 from shieldwall.api.bodies import Body, Parameter, Passed, invalid_body
-from shieldwall.api.odata.fields import EntitySet, Field, Kind, by_name
+from shieldwall.api.odata import fields
+from shieldwall.api.odata.fields import EntitySet, by_name
 from shieldwall.api.odata.options import read_options, read_query
 from shieldwall.api.odata.query import fetch
 from shieldwall.api.routing import router as new_router
@@ -61,15 +62,15 @@ DEFINITIONS = EntitySet(
     "id",
     by_name(
         [
-            Field("id", Kind.LOWER, ScanDefinition.id),
-            Field("scanType", Kind.CHOICE, ScanDefinition.scan_type, ("Windows", "Network")),
-            Field("scanName", Kind.TEXT, ScanDefinition.scan_name),
-            Field("isActive", Kind.FLAG, ScanDefinition.is_active),
-            Field("target", Kind.TEXT, ScanDefinition.target),
-            Field("targetType", Kind.CHOICE, ScanDefinition.target_type, ("Ip", "Hostname")),
-            Field("intervalInHours", Kind.NUMBER, ScanDefinition.interval_in_hours),
-            Field("createdBy", Kind.TEXT, ScanDefinition.created_by),
-            Field("orgId", Kind.LOWER, ScanDefinition.tenant_id),
+            fields.lower("id", ScanDefinition.id),
+            fields.choice("scanType", ScanDefinition.scan_type, "Windows", "Network"),
+            fields.text("scanName", ScanDefinition.scan_name),
+            fields.flag("isActive", ScanDefinition.is_active),
+            fields.text("target", ScanDefinition.target),
+            fields.choice("targetType", ScanDefinition.target_type, "Ip", "Hostname"),
+            fields.number("intervalInHours", ScanDefinition.interval_in_hours),
+            fields.text("createdBy", ScanDefinition.created_by),
+            fields.lower("orgId", ScanDefinition.tenant_id),
         ]
     ),
     order=(("id", False),),
@@ -80,9 +81,9 @@ AGENTS = EntitySet(
     "machineId",
     by_name(
         [
-            Field("machineId", Kind.LOWER, Device.id),
-            Field("computerDnsName", Kind.TEXT, Device.computer_dns_name),
-            Field("lastSeen", Kind.TIME, Device.last_seen),
+            fields.lower("machineId", Device.id),
+            fields.text("computerDnsName", Device.computer_dns_name),
+            fields.time("lastSeen", Device.last_seen),
         ]
     ),
 )

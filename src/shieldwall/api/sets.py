@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, String, cast, func, select
 
 from shieldwall.alerts.models import Alert, Evidence, Incident
-from shieldwall.api.odata.fields import Column, EntitySet, Field, JsonList, Kind, Rows, by_name
+from shieldwall.api.odata import fields
+from shieldwall.api.odata.fields import EntitySet, Field, JsonList, Rows, by_name
 from shieldwall.api.vocabulary import (
     ALERT_STATUSES,
     CLASSIFICATION_WORDS,
@@ -49,28 +50,20 @@ LEVELS = ("None", "Informational", "Low", "Medium", "High")
 ACTION_STATUSES = ("Pending", "InProgress", "Succeeded", "Failed", "TimeOut", "Cancelled")
 
 
-def _text(name: str, column: Column) -> Field:
-    return Field(name, Kind.TEXT, column)
-
-
-def _lower(name: str, column: Column) -> Field:
-    return Field(name, Kind.LOWER, column)
-
-
-def _time(name: str, column: Column) -> Field:
-    return Field(name, Kind.TIME, column)
-
-
-def _number(name: str, column: Column) -> Field:
-    return Field(name, Kind.NUMBER, column)
-
-
-def _flag(name: str, column: Column) -> Field:
-    return Field(name, Kind.FLAG, column)
-
-
-def _choice(name: str, column: Column, *choices: str, words: Mapping[str, str] | None = None) -> Field:
-    return Field(name, Kind.CHOICE, column, choices, words or {})
+def judged(
+    model: type[Alert | Incident],
+    statuses: Sequence[str],
+    severities: Mapping[str, str] | None = None,
+    determinations: Mapping[str, str] = DETERMINATION_WORDS,
+) -> tuple[Field, ...]:
+    """What analysts say of an alert or an incident; the mappings are further spellings."""
+    return (
+        fields.text("assignedTo", model.assigned_to),
+        fields.choice("severity", model.severity, *SEVERITIES, words=severities),
+        fields.choice("status", model.status, *statuses),
+        fields.choice("classification", model.classification, *CLASSIFICATIONS, words=CLASSIFICATION_WORDS),
+        fields.choice("determination", model.determination, *DETERMINATIONS, words=determinations),
+    )
 
 
 EVIDENCE = Rows(
@@ -79,23 +72,23 @@ EVIDENCE = Rows(
     Evidence.alert_id == Alert.id,
     by_name(
         [
-            _text("entityType", Evidence.entity_type),
-            _time("evidenceCreationTime", Evidence.evidence_creation_time),
-            _lower("sha1", Evidence.sha1),
-            _lower("sha256", Evidence.sha256),
-            _text("fileName", Evidence.file_name),
-            _text("filePath", Evidence.file_path),
-            _number("processId", Evidence.process_id),
-            _text("processCommandLine", Evidence.process_command_line),
-            _time("processCreationTime", Evidence.process_creation_time),
-            _number("parentProcessId", Evidence.parent_process_id),
-            _text("parentProcessFileName", Evidence.parent_process_file_name),
-            _text("ipAddress", Evidence.ip_address),
-            _text("url", Evidence.url),
-            _text("accountName", Evidence.account_name),
-            _text("domainName", Evidence.domain_name),
-            _text("userSid", Evidence.user_sid),
-            _text("detectionStatus", Evidence.detection_status),
+            fields.text("entityType", Evidence.entity_type),
+            fields.time("evidenceCreationTime", Evidence.evidence_creation_time),
+            fields.lower("sha1", Evidence.sha1),
+            fields.lower("sha256", Evidence.sha256),
+            fields.text("fileName", Evidence.file_name),
+            fields.text("filePath", Evidence.file_path),
+            fields.number("processId", Evidence.process_id),
+            fields.text("processCommandLine", Evidence.process_command_line),
+            fields.time("processCreationTime", Evidence.process_creation_time),
+            fields.number("parentProcessId", Evidence.parent_process_id),
+            fields.text("parentProcessFileName", Evidence.parent_process_file_name),
+            fields.text("ipAddress", Evidence.ip_address),
+            fields.text("url", Evidence.url),
+            fields.text("accountName", Evidence.account_name),
+            fields.text("domainName", Evidence.domain_name),
+            fields.text("userSid", Evidence.user_sid),
+            fields.text("detectionStatus", Evidence.detection_status),
         ]
     ),
 )
@@ -106,33 +99,29 @@ ALERTS = EntitySet(
     "id",
     by_name(
         [
-            Field("id", Kind.EXACT, Alert.id),
-            _number("incidentId", Alert.incident_id),
-            _number("investigationId", Alert.investigation_id),
-            _text("assignedTo", Alert.assigned_to),
-            _choice("severity", Alert.severity, *SEVERITIES),
-            _choice("status", Alert.status, *ALERT_STATUSES),
-            _choice("classification", Alert.classification, *CLASSIFICATIONS, words=CLASSIFICATION_WORDS),
-            _choice("determination", Alert.determination, *DETERMINATIONS, words=DETERMINATION_WORDS),
-            _text("investigationState", Alert.investigation_state),
-            _text("detectionSource", Alert.detection_source),
-            _text("detectorId", Alert.detector_id),
-            _text("category", Alert.category),
-            _text("threatFamilyName", Alert.threat_family_name),
-            _text("threatName", Alert.threat_name),
-            _text("title", Alert.title),
-            _text("description", Alert.description),
-            _time("alertCreationTime", Alert.alert_creation_time),
-            _time("firstEventTime", Alert.first_event_time),
-            _time("lastEventTime", Alert.last_event_time),
-            _time("lastUpdateTime", Alert.last_update_time),
-            _time("resolvedTime", Alert.resolved_time),
-            _lower("machineId", Alert.machine_id),
-            _text("computerDnsName", Alert.computer_dns_name),
-            _text("rbacGroupName", Alert.rbac_group_name),
-            _lower("aadTenantId", Alert.tenant_id),
-            _text("relatedUser/userName", Alert.related_user["userName"].as_string()),
-            _text("relatedUser/domainName", Alert.related_user["domainName"].as_string()),
+            fields.exact("id", Alert.id),
+            fields.number("incidentId", Alert.incident_id),
+            fields.number("investigationId", Alert.investigation_id),
+            *judged(Alert, ALERT_STATUSES),
+            fields.text("investigationState", Alert.investigation_state),
+            fields.text("detectionSource", Alert.detection_source),
+            fields.text("detectorId", Alert.detector_id),
+            fields.text("category", Alert.category),
+            fields.text("threatFamilyName", Alert.threat_family_name),
+            fields.text("threatName", Alert.threat_name),
+            fields.text("title", Alert.title),
+            fields.text("description", Alert.description),
+            fields.time("alertCreationTime", Alert.alert_creation_time),
+            fields.time("firstEventTime", Alert.first_event_time),
+            fields.time("lastEventTime", Alert.last_event_time),
+            fields.time("lastUpdateTime", Alert.last_update_time),
+            fields.time("resolvedTime", Alert.resolved_time),
+            fields.lower("machineId", Alert.machine_id),
+            fields.text("computerDnsName", Alert.computer_dns_name),
+            fields.text("rbacGroupName", Alert.rbac_group_name),
+            fields.lower("aadTenantId", Alert.tenant_id),
+            fields.text("relatedUser/userName", Alert.related_user["userName"].as_string()),
+            fields.text("relatedUser/domainName", Alert.related_user["domainName"].as_string()),
         ]
     ),
     lists={
@@ -157,33 +146,33 @@ MACHINES = EntitySet(
     "id",
     by_name(
         [
-            _lower("id", Device.id),
-            _lower("mergedIntoMachineId", Device.merged_into_machine_id),
-            _flag("isPotentialDuplication", Device.is_potential_duplication),
-            _flag("isExcluded", Device.is_excluded),
-            _text("computerDnsName", Device.computer_dns_name),
-            _time("firstSeen", Device.first_seen),
-            _time("lastSeen", Device.last_seen),
-            _text("osPlatform", Device.os_platform),
-            _text("osVersion", Device.os_version),
-            _text("osProcessor", Device.os_processor),
-            _text("osArchitecture", Device.os_architecture),
-            _number("osBuild", Device.os_build),
-            _text("version", Device.version),
-            _text("agentVersion", Device.agent_version),
-            _text("lastIpAddress", Device.last_ip_address),
-            _text("lastExternalIpAddress", Device.last_external_ip_address),
-            _text("healthStatus", Device.health_status),
-            _text("onboardingStatus", Device.onboarding_status),
-            _choice("deviceValue", Device.device_value, *DEVICE_VALUES),
-            _choice("riskScore", Device.risk_score, *LEVELS),
-            _choice("exposureLevel", Device.exposure_level, *LEVELS),
-            _number("rbacGroupId", func.coalesce(Device.device_group_id, 0)),
-            _text("rbacGroupName", _group_name()),
-            _flag("isAadJoined", Device.is_aad_joined),
-            _lower("aadDeviceId", Device.aad_device_id),
-            _text("managedBy", Device.managed_by),
-            _text("defenderAvStatus", Device.defender_av_status),
+            fields.lower("id", Device.id),
+            fields.lower("mergedIntoMachineId", Device.merged_into_machine_id),
+            fields.flag("isPotentialDuplication", Device.is_potential_duplication),
+            fields.flag("isExcluded", Device.is_excluded),
+            fields.text("computerDnsName", Device.computer_dns_name),
+            fields.time("firstSeen", Device.first_seen),
+            fields.time("lastSeen", Device.last_seen),
+            fields.text("osPlatform", Device.os_platform),
+            fields.text("osVersion", Device.os_version),
+            fields.text("osProcessor", Device.os_processor),
+            fields.text("osArchitecture", Device.os_architecture),
+            fields.number("osBuild", Device.os_build),
+            fields.text("version", Device.version),
+            fields.text("agentVersion", Device.agent_version),
+            fields.text("lastIpAddress", Device.last_ip_address),
+            fields.text("lastExternalIpAddress", Device.last_external_ip_address),
+            fields.text("healthStatus", Device.health_status),
+            fields.text("onboardingStatus", Device.onboarding_status),
+            fields.choice("deviceValue", Device.device_value, *DEVICE_VALUES),
+            fields.choice("riskScore", Device.risk_score, *LEVELS),
+            fields.choice("exposureLevel", Device.exposure_level, *LEVELS),
+            fields.number("rbacGroupId", func.coalesce(Device.device_group_id, 0)),
+            fields.text("rbacGroupName", _group_name()),
+            fields.flag("isAadJoined", Device.is_aad_joined),
+            fields.lower("aadDeviceId", Device.aad_device_id),
+            fields.text("managedBy", Device.managed_by),
+            fields.text("defenderAvStatus", Device.defender_av_status),
         ]
     ),
     lists={
@@ -191,7 +180,7 @@ MACHINES = EntitySet(
             "machineTags",
             DeviceTag.tag,
             DeviceTag.device_id == Device.id,
-            by_name([_text("", DeviceTag.tag)]),
+            by_name([fields.text("", DeviceTag.tag)]),
         )
     },
     order=(("id", False),),
@@ -203,21 +192,21 @@ MACHINE_ACTIONS = EntitySet(
     "id",
     by_name(
         [
-            _lower("id", MachineAction.id),
-            _text("type", MachineAction.type),
-            _text("title", MachineAction.title),
-            _text("scope", MachineAction.scope),
-            _text("requestor", MachineAction.requestor),
-            _text("requestorComment", MachineAction.requestor_comment),
-            _text("requestSource", MachineAction.request_source),
-            _text("externalId", MachineAction.external_id),
-            _choice("status", MachineAction.status, *ACTION_STATUSES),
-            _lower("machineId", MachineAction.machine_id),
-            _text("computerDnsName", MachineAction.computer_dns_name),
-            _time("creationDateTimeUtc", MachineAction.creation_time),
-            _time("lastUpdateDateTimeUtc", MachineAction.last_update_time),
-            _time("cancellationDateTimeUtc", MachineAction.cancellation_time),
-            _number("errorHResult", MachineAction.error_hresult),
+            fields.lower("id", MachineAction.id),
+            fields.text("type", MachineAction.type),
+            fields.text("title", MachineAction.title),
+            fields.text("scope", MachineAction.scope),
+            fields.text("requestor", MachineAction.requestor),
+            fields.text("requestorComment", MachineAction.requestor_comment),
+            fields.text("requestSource", MachineAction.request_source),
+            fields.text("externalId", MachineAction.external_id),
+            fields.choice("status", MachineAction.status, *ACTION_STATUSES),
+            fields.lower("machineId", MachineAction.machine_id),
+            fields.text("computerDnsName", MachineAction.computer_dns_name),
+            fields.time("creationDateTimeUtc", MachineAction.creation_time),
+            fields.time("lastUpdateDateTimeUtc", MachineAction.last_update_time),
+            fields.time("cancellationDateTimeUtc", MachineAction.cancellation_time),
+            fields.number("errorHResult", MachineAction.error_hresult),
         ]
     ),
     aliases={"lastupdatetimeutc": "lastUpdateDateTimeUtc", "creationdatetime": "creationDateTimeUtc"},
@@ -230,14 +219,14 @@ LIBRARY_FILES = EntitySet(
     "fileName",
     by_name(
         [
-            _text("fileName", LibraryFile.file_name),
-            _lower("sha256", LibraryFile.sha256),
-            _text("description", LibraryFile.description),
-            _time("creationTime", LibraryFile.creation_time),
-            _time("lastUpdatedTime", LibraryFile.last_updated_time),
-            _text("createdBy", LibraryFile.created_by),
-            _flag("hasParameters", LibraryFile.has_parameters),
-            _text("parametersDescription", LibraryFile.parameters_description),
+            fields.text("fileName", LibraryFile.file_name),
+            fields.lower("sha256", LibraryFile.sha256),
+            fields.text("description", LibraryFile.description),
+            fields.time("creationTime", LibraryFile.creation_time),
+            fields.time("lastUpdatedTime", LibraryFile.last_updated_time),
+            fields.text("createdBy", LibraryFile.created_by),
+            fields.flag("hasParameters", LibraryFile.has_parameters),
+            fields.text("parametersDescription", LibraryFile.parameters_description),
         ]
     ),
     order=(("fileName", False),),
@@ -250,15 +239,15 @@ INVESTIGATIONS = EntitySet(
     by_name(
         [
             # A text, as it is shown, that has digits only.
-            _text("id", func.lower(cast(Investigation.id, String))),
-            _time("startTime", Investigation.start_time),
-            _time("endTime", Investigation.end_time),
-            _choice("state", Investigation.state, *INVESTIGATION_STATES),
-            _text("cancelledBy", Investigation.cancelled_by),
-            _text("statusDetails", Investigation.status_details),
-            _lower("machineId", Investigation.machine_id),
-            _text("computerDnsName", Investigation.computer_dns_name),
-            Field("triggeringAlertId", Kind.EXACT, Investigation.triggering_alert_id),
+            fields.text("id", func.lower(cast(Investigation.id, String))),
+            fields.time("startTime", Investigation.start_time),
+            fields.time("endTime", Investigation.end_time),
+            fields.choice("state", Investigation.state, *INVESTIGATION_STATES),
+            fields.text("cancelledBy", Investigation.cancelled_by),
+            fields.text("statusDetails", Investigation.status_details),
+            fields.lower("machineId", Investigation.machine_id),
+            fields.text("computerDnsName", Investigation.computer_dns_name),
+            fields.exact("triggeringAlertId", Investigation.triggering_alert_id),
         ]
     ),
     order=(("startTime", True),),
@@ -270,26 +259,26 @@ INDICATORS = EntitySet(
     "id",
     by_name(
         [
-            _number("id", Indicator.id),
-            _text("indicatorValue", Indicator.indicator_value),
-            _text("indicatorType", Indicator.indicator_type),
-            _text("action", Indicator.action),
-            _text("application", Indicator.application),
-            _text("title", Indicator.title),
-            _text("description", Indicator.description),
-            _choice("severity", Indicator.severity, *SEVERITIES),
-            _time("expirationTime", Indicator.expiration_time),
-            _time("creationTimeDateTimeUtc", Indicator.creation_time),
-            _time("lastUpdateTime", Indicator.last_update_time),
-            _flag("generateAlert", Indicator.generate_alert),
-            _text("createdBy", Indicator.created_by),
-            _text("createdByDisplayName", Indicator.created_by_display_name),
-            _text("createdBySource", Indicator.created_by_source),
-            _text("lastUpdatedBy", Indicator.last_updated_by),
-            _text("source", Indicator.source),
-            _text("sourceType", Indicator.source_type),
-            _text("externalId", Indicator.external_id),
-            _number("category", Indicator.category),
+            fields.number("id", Indicator.id),
+            fields.text("indicatorValue", Indicator.indicator_value),
+            fields.text("indicatorType", Indicator.indicator_type),
+            fields.text("action", Indicator.action),
+            fields.text("application", Indicator.application),
+            fields.text("title", Indicator.title),
+            fields.text("description", Indicator.description),
+            fields.choice("severity", Indicator.severity, *SEVERITIES),
+            fields.time("expirationTime", Indicator.expiration_time),
+            fields.time("creationTimeDateTimeUtc", Indicator.creation_time),
+            fields.time("lastUpdateTime", Indicator.last_update_time),
+            fields.flag("generateAlert", Indicator.generate_alert),
+            fields.text("createdBy", Indicator.created_by),
+            fields.text("createdByDisplayName", Indicator.created_by_display_name),
+            fields.text("createdBySource", Indicator.created_by_source),
+            fields.text("lastUpdatedBy", Indicator.last_updated_by),
+            fields.text("source", Indicator.source),
+            fields.text("sourceType", Indicator.source_type),
+            fields.text("externalId", Indicator.external_id),
+            fields.number("category", Indicator.category),
         ]
     ),
     lists={
@@ -305,16 +294,12 @@ INCIDENTS = EntitySet(
     "incidentId",
     by_name(
         [
-            _number("incidentId", Incident.id),
-            _number("redirectIncidentId", Incident.redirect_incident_id),
-            _text("incidentName", Incident.name),
-            _time("createdTime", Incident.created_time),
-            _time("lastUpdateTime", Incident.last_update_time),
-            _text("assignedTo", Incident.assigned_to),
-            _choice("severity", Incident.severity, *SEVERITIES),
-            _choice("status", Incident.status, *INCIDENT_STATUSES),
-            _choice("classification", Incident.classification, *CLASSIFICATIONS, words=CLASSIFICATION_WORDS),
-            _choice("determination", Incident.determination, *DETERMINATIONS, words=DETERMINATION_WORDS),
+            fields.number("incidentId", Incident.id),
+            fields.number("redirectIncidentId", Incident.redirect_incident_id),
+            fields.text("incidentName", Incident.name),
+            fields.time("createdTime", Incident.created_time),
+            fields.time("lastUpdateTime", Incident.last_update_time),
+            *judged(Incident, INCIDENT_STATUSES),
         ]
     ),
     lists={"tags": JsonList("tags", Incident.tags)},

@@ -14,20 +14,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shieldwall.kql import sql
+from shieldwall.kql.types import SQL_TYPES
 
 SECOND = 10_000_000
-_STORED = {
-    "string": "String",
-    "dynamic": "String",
-    "bool": "Nullable(Bool)",
-    "int": "Nullable(Int32)",
-    "long": "Nullable(Int64)",
-    "real": "Nullable(Float64)",
+_STORED = SQL_TYPES | {
     # Wide enough for the numbers of `parse_version`, of 32 digits.
     "decimal": "Nullable(Decimal(76, 17))",
+    # Its ticks, as JSON has no datetime.
     "datetime": "Nullable(Int64)",
-    "timespan": "Nullable(Int64)",
-    "guid": "Nullable(UUID)",
 }
 
 

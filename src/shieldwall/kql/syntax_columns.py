@@ -6,7 +6,15 @@ from typing import Any
 
 from shieldwall.kql.parser import Parser
 from shieldwall.kql.syntax import Call, Expr, In, Star
-from shieldwall.kql.syntax_parts import Parts, ended, option_value, patterns, read_options, reads, subquery
+from shieldwall.kql.syntax_parts import (
+    Parts,
+    bracketed_options,
+    ended,
+    patterns,
+    read_options,
+    reads,
+    subquery,
+)
 
 
 @reads("project", "extend", "project-rename", "project-by-names", "distinct", "serialize")
@@ -84,16 +92,7 @@ def _parse_kv(parser: Parser) -> Parts:
     of = parser._unary()
     parser.expect("as")
     columns = parser.schema()
-    options: Parts = {}
-    if parser.accept("with"):
-        parser.expect("(")
-        while not parser.at(")"):
-            name = parser.identifier()
-            parser.expect("=")
-            options.setdefault(name, []).append(option_value(parser))
-            if not parser.accept(","):
-                break
-        parser.expect(")")
+    options = bracketed_options(parser) if parser.accept("with") else {}
     return {"of": of, "columns": columns, "options": options}
 
 

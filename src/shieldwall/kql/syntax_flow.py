@@ -6,7 +6,16 @@ from typing import Any
 
 from shieldwall.kql.parser import Parser
 from shieldwall.kql.syntax import Call, Name, Operator
-from shieldwall.kql.syntax_parts import Parts, ended, option_value, ordering, read_options, reads, subquery
+from shieldwall.kql.syntax_parts import (
+    Parts,
+    bracketed_options,
+    ended,
+    option_value,
+    ordering,
+    read_options,
+    reads,
+    subquery,
+)
 
 
 @reads("evaluate")
@@ -101,18 +110,8 @@ def _render(parser: Parser) -> Parts:
     read_options(parser)
     while parser.token.kind == "name" and not ended(parser):
         if parser.accept("with"):
-            parser.expect("(")
-            while not parser.at(")"):
-                name = parser.identifier()
-                parser.expect("=")
-                value = [option_value(parser)]
-                while parser.at(",") and parser.peek(2).text != "=":
-                    parser.advance()
-                    value.append(option_value(parser))
-                options[name] = value[0] if len(value) == 1 else value
-                if not parser.accept(","):
-                    break
-            parser.expect(")")
+            for name, values in bracketed_options(parser, lists=True).items():
+                options[name] = values[0] if len(values) == 1 else values
         else:
             name = parser.identifier()
             if parser.accept("="):

@@ -58,6 +58,23 @@ def option_value(parser: Parser) -> Any:
     return value.value if isinstance(value, Literal) else value
 
 
+def bracketed_options(parser: Parser, *, lists: bool = False) -> dict[str, list[Any]]:
+    """``(name = value, ...)``: all values of each name. With ``lists``, several stand behind one ``=``."""
+    found: dict[str, list[Any]] = {}
+    parser.expect("(")
+    while not parser.at(")"):
+        values = found.setdefault(parser.identifier(), [])
+        parser.expect("=")
+        values.append(option_value(parser))
+        while lists and parser.at(",") and parser.peek(2).text != "=":
+            parser.advance()
+            values.append(option_value(parser))
+        if not parser.accept(","):
+            break
+    parser.expect(")")
+    return found
+
+
 def ended(parser: Parser) -> bool:
     return parser.token.kind == "end" or parser.token.text in ("|", ";", ")", "}")
 

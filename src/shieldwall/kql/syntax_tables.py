@@ -7,7 +7,7 @@ from shieldwall.kql.syntax import Expr
 from shieldwall.kql.syntax_parts import (
     SOURCES,
     Parts,
-    option_value,
+    bracketed_options,
     read_options,
     reads,
     right_side,
@@ -56,17 +56,12 @@ def _externaldata(parser: Parser) -> Parts:
         parser.expect("]")
     else:
         addresses.append(parser.expression())
-    options: Parts = {}
-    if parser.accept("with"):
-        parser.expect("(")
-        while not parser.at(")"):
-            name = parser.identifier()
-            parser.expect("=")
-            options[name] = option_value(parser)
-            if not parser.accept(","):
-                break
-        parser.expect(")")
-    return {"columns": columns, "addresses": addresses, "options": options}
+    options = bracketed_options(parser) if parser.accept("with") else {}
+    return {
+        "columns": columns,
+        "addresses": addresses,
+        "options": {name: values[-1] for name, values in options.items()},
+    }
 
 
 @reads("join", "lookup")

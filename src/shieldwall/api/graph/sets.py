@@ -6,21 +6,14 @@ from sqlalchemy import String, literal
 
 from shieldwall.alerts.models import Alert, Incident
 from shieldwall.api.graph import words
-from shieldwall.api.odata.fields import EntitySet, Field, JsonList, Kind, by_name
-from shieldwall.api.vocabulary import (
-    ALERT_STATUSES,
-    CLASSIFICATION_WORDS,
-    CLASSIFICATIONS,
-    DETERMINATION_WORDS,
-    DETERMINATIONS,
-    INCIDENT_STATUSES,
-    SEVERITIES,
-)
+from shieldwall.api.odata import fields
+from shieldwall.api.odata.fields import EntitySet, JsonList, by_name
+from shieldwall.api.sets import judged
+from shieldwall.api.vocabulary import ALERT_STATUSES, DETERMINATION_WORDS, INCIDENT_STATUSES, SEVERITIES
 
 DETERMINATION = DETERMINATION_WORDS | words.kept(words.DETERMINATIONS)
 SEVERITY = {name.lower(): name for name in SEVERITIES} | words.kept(words.SEVERITIES)
 
-_CLASSIFIED = (CLASSIFICATIONS, CLASSIFICATION_WORDS)
 _SOURCES = words.kept(words.DETECTION_SOURCES)
 
 ALERTS = EntitySet(
@@ -29,29 +22,25 @@ ALERTS = EntitySet(
     "id",
     by_name(
         [
-            Field("id", Kind.EXACT, Alert.id),
-            Field("providerAlertId", Kind.EXACT, Alert.id),
-            Field("incidentId", Kind.NUMBER, Alert.incident_id),
-            Field("status", Kind.CHOICE, Alert.status, ALERT_STATUSES),
-            Field("severity", Kind.CHOICE, Alert.severity, SEVERITIES, SEVERITY),
-            Field("classification", Kind.CHOICE, Alert.classification, *_CLASSIFIED),
-            Field("determination", Kind.CHOICE, Alert.determination, DETERMINATIONS, DETERMINATION),
-            Field("serviceSource", Kind.TEXT, literal(words.SERVICE_SOURCE, String)),
-            Field("productName", Kind.TEXT, literal(words.PRODUCT, String)),
-            Field("detectionSource", Kind.CHOICE, Alert.detection_source, (), _SOURCES),
-            Field("detectorId", Kind.TEXT, Alert.detector_id),
-            Field("tenantId", Kind.LOWER, Alert.tenant_id),
-            Field("title", Kind.TEXT, Alert.title),
-            Field("description", Kind.TEXT, Alert.description),
-            Field("category", Kind.TEXT, Alert.category),
-            Field("assignedTo", Kind.TEXT, Alert.assigned_to),
-            Field("threatDisplayName", Kind.TEXT, Alert.threat_name),
-            Field("threatFamilyName", Kind.TEXT, Alert.threat_family_name),
-            Field("createdDateTime", Kind.TIME, Alert.alert_creation_time),
-            Field("lastUpdateDateTime", Kind.TIME, Alert.last_update_time),
-            Field("resolvedDateTime", Kind.TIME, Alert.resolved_time),
-            Field("firstActivityDateTime", Kind.TIME, Alert.first_event_time),
-            Field("lastActivityDateTime", Kind.TIME, Alert.last_event_time),
+            fields.exact("id", Alert.id),
+            fields.exact("providerAlertId", Alert.id),
+            fields.number("incidentId", Alert.incident_id),
+            *judged(Alert, ALERT_STATUSES, SEVERITY, DETERMINATION),
+            fields.text("serviceSource", literal(words.SERVICE_SOURCE, String)),
+            fields.text("productName", literal(words.PRODUCT, String)),
+            fields.choice("detectionSource", Alert.detection_source, words=_SOURCES),
+            fields.text("detectorId", Alert.detector_id),
+            fields.lower("tenantId", Alert.tenant_id),
+            fields.text("title", Alert.title),
+            fields.text("description", Alert.description),
+            fields.text("category", Alert.category),
+            fields.text("threatDisplayName", Alert.threat_name),
+            fields.text("threatFamilyName", Alert.threat_family_name),
+            fields.time("createdDateTime", Alert.alert_creation_time),
+            fields.time("lastUpdateDateTime", Alert.last_update_time),
+            fields.time("resolvedDateTime", Alert.resolved_time),
+            fields.time("firstActivityDateTime", Alert.first_event_time),
+            fields.time("lastActivityDateTime", Alert.last_event_time),
         ]
     ),
     lists={"mitretechniques": JsonList("mitreTechniques", Alert.mitre_techniques)},
@@ -67,17 +56,13 @@ INCIDENTS = EntitySet(
     "id",
     by_name(
         [
-            Field("id", Kind.NUMBER, Incident.id),
-            Field("tenantId", Kind.LOWER, Incident.tenant_id),
-            Field("redirectIncidentId", Kind.NUMBER, Incident.redirect_incident_id),
-            Field("displayName", Kind.TEXT, Incident.name),
-            Field("createdDateTime", Kind.TIME, Incident.created_time),
-            Field("lastUpdateDateTime", Kind.TIME, Incident.last_update_time),
-            Field("assignedTo", Kind.TEXT, Incident.assigned_to),
-            Field("status", Kind.CHOICE, Incident.status, INCIDENT_STATUSES),
-            Field("severity", Kind.CHOICE, Incident.severity, SEVERITIES, SEVERITY),
-            Field("classification", Kind.CHOICE, Incident.classification, *_CLASSIFIED),
-            Field("determination", Kind.CHOICE, Incident.determination, DETERMINATIONS, DETERMINATION),
+            fields.number("id", Incident.id),
+            fields.lower("tenantId", Incident.tenant_id),
+            fields.number("redirectIncidentId", Incident.redirect_incident_id),
+            fields.text("displayName", Incident.name),
+            fields.time("createdDateTime", Incident.created_time),
+            fields.time("lastUpdateDateTime", Incident.last_update_time),
+            *judged(Incident, INCIDENT_STATUSES, SEVERITY, DETERMINATION),
         ]
     ),
     lists={"customtags": JsonList("customTags", Incident.tags)},

@@ -98,5 +98,34 @@ class EntitySet:
         return self.aliases.get(name.lower(), name).lower()
 
 
+def text(name: str, column: Column) -> Field:
+    return Field(name, Kind.TEXT, column)
+
+
+def exact(name: str, column: Column) -> Field:
+    return Field(name, Kind.EXACT, column)
+
+
+def lower(name: str, column: Column) -> Field:
+    return Field(name, Kind.LOWER, column)
+
+
+def time(name: str, column: Column) -> Field:
+    return Field(name, Kind.TIME, column)
+
+
+def number(name: str, column: Column) -> Field:
+    return Field(name, Kind.NUMBER, column)
+
+
+def flag(name: str, column: Column) -> Field:
+    return Field(name, Kind.FLAG, column)
+
+
+def choice(name: str, column: Column, *choices: str, words: Mapping[str, str] | None = None) -> Field:
+    """``words`` are other spellings of ``choices`` in lower case, each with what is kept."""
+    return Field(name, Kind.CHOICE, column, choices, words or {})
+
+
 def by_name(fields: Iterable[Field]) -> dict[str, Field]:
     return {item.name.lower(): item for item in fields}
