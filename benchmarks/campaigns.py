@@ -148,7 +148,8 @@ class _Maker:
         return f"{self.chance.getrandbits(256):064x}"
 
     def public(self) -> str:
-        return f"{self.chance.randint(11, 99)}.{self.chance.randint(101, 200)}.{self.chance.randint(0, 255)}.{self.chance.randint(1, 254)}"
+        parts = [(11, 99), (101, 200), (0, 255), (1, 254)]
+        return ".".join(str(self.chance.randint(*each)) for each in parts)
 
 
 class _Noise(_Maker):

@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
 from shieldwall import log
+from shieldwall.alerts.seen import forget
 from shieldwall.api.app import create_api
 from shieldwall.detection.rules.runs import prune as prune_runs
 from shieldwall.detection.rules.schedule import follow_builtin
@@ -62,6 +63,7 @@ def chores(services: Services) -> list[Chore]:
         Chore("scheduled rules", 1, services.rule_work.run_due),
         Chore("built-in scheduled rules", 60, lambda: follow_builtin(services.database)),
         Chore("rule responses", 1, services.rule_responses.carry_out),
+        Chore("entities of old alerts", 3600, lambda: forget(services.database)),
         Chore("rule runs", 3600, lambda: prune_runs(services.database)),
         Chore("rule workflows", 600, services.rule_work.prune),
         Chore("investigation states", 2, services.investigations.follow),
