@@ -33,6 +33,8 @@ ROWS_OF_RULE = 200
 """Most rows of one rule in one tenant that are read out; more are counted."""
 _BOUNDS = {
     "max_execution_time": 60,
+    # All patterns are plain texts, some of which look expensive.
+    "reject_expensive_hyperscan_regexps": 0,
     # An event may have a megabyte, and conditions work on copies of blocks of them.
     "max_block_size": 8192,
     "min_insert_block_size_rows": 8192,

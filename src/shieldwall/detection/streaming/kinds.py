@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from shieldwall.detection.streaming.needs import All, Anchor, Kind, Need, Not, is_common
+from shieldwall.detection.streaming.needs import NEVER, All, Anchor, Kind, Need, Not, is_common
 
 Place = tuple[str, Kind]
 Wanted = dict[Place, frozenset[Anchor]]
@@ -19,6 +19,8 @@ def wanted(needs: Iterable[Need]) -> list[Wanted] | None:
     """What rows need there for any of the rules; None when a rule may find rows of any kind."""
     terms: dict[tuple[Place, ...], set[frozenset[tuple[Place, frozenset[Anchor]]]]] = {}
     for need in needs:
+        if need == NEVER:
+            continue
         found = _of_kinds(need)
         if not found:
             return None

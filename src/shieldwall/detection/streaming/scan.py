@@ -25,7 +25,6 @@ from shieldwall.telemetry.schema import TABLES, Table
 KEY_COLUMNS = ("DeviceId", "Timestamp", "ReportId")
 RECENT = 256
 """Texts beside those that were compiled together before all are compiled anew."""
-EMPTY = "''"
 REMEMBERED = 50_000
 """Sets of texts of which it is remembered what they mean."""
 
@@ -213,8 +212,12 @@ def _expression(column: str, kind: Kind, texts: Sequence[str]) -> str:
 
 def row_key(table: Table) -> str:
     """SQL of what tells rows of a table apart, nearly: rows with the same key are looked at together."""
-    parts = [f"toString(q.{name})" for name in KEY_COLUMNS if table.has(name)]
-    return f"cityHash64({', '.join(['q.TenantId', *(f'ifNull({part}, {EMPTY})' for part in parts)])})"
+    kinds_of = {column.name: column.kusto_type for column in table.columns}
+    parts = ["q.TenantId"]
+    for name in KEY_COLUMNS:
+        if name in kinds_of:
+            parts.append(f"ifNull(q.{name}, 0)" if kinds_of[name] == "long" else f"q.{name}")
+    return f"cityHash64({', '.join(parts)})"
 
 
 def scans(
