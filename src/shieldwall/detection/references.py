@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from shieldwall.alerts.raising import AlertDraft
+from shieldwall.alerts.links import Link
+from shieldwall.alerts.raising import AlertDraft, EvidenceDraft
 from shieldwall.detection.event_entities import entities, links
 from shieldwall.telemetry.schema import TABLES
 from shieldwall.telemetry.store import TelemetryStore
@@ -46,9 +47,15 @@ def find_event(
     return Event(table, rows[0]) if rows else None
 
 
+def shown(event: Event, status: str = "Detected") -> tuple[tuple[EvidenceDraft, ...], frozenset[Link]]:
+    """The entities of an event as evidence, and by what else its alert is joined to others."""
+    evidence = tuple(entities(event.table, event.row, status))
+    return evidence, frozenset(links(event.row, evidence))
+
+
 def draft(tenant_id: str, event: Event, told: Mapping[str, str]) -> AlertDraft:
     """The alert of ``event`` with what the caller ``told`` of it, by the names of the API."""
-    evidence = tuple(entities(event.table, event.row))
+    evidence, around = shown(event)
     return AlertDraft(
         tenant_id=tenant_id,
         device_id=event.row["DeviceId"],
@@ -62,5 +69,5 @@ def draft(tenant_id: str, event: Event, told: Mapping[str, str]) -> AlertDraft:
         first_event_time=event.row["Timestamp"],
         last_event_time=event.row["Timestamp"],
         evidence=evidence,
-        links=frozenset(links(event.row, evidence)),
+        links=around,
     )

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from shieldwall.alerts.raising import AlertDraft, EvidenceDraft
-from shieldwall.detection.event_entities import entities, links
 from shieldwall.detection.external.flows import bare
 from shieldwall.detection.external.models import SOURCE
 from shieldwall.detection.external.resolution import Resolution
 from shieldwall.detection.external.schema import ExternalAlert, FileHint, ProcessHint
+from shieldwall.detection.references import Event, shown
 
 STATUS = "Detected"
 
@@ -20,7 +20,7 @@ def draft(tenant_id: str, identity: str, alert: ExternalAlert, found: Resolution
     ahead = timedelta(seconds=skew)
     evidence = tuple(_evidence(alert, found))
     matches = [match for match in (found.match, *found.others) if match is not None]
-    around = (links(match.row, tuple(entities(match.table, match.row))) for match in matches)
+    around = (shown(Event(match.table, match.row))[1] for match in matches)
     return AlertDraft(
         tenant_id=tenant_id,
         device_id=found.device_id,
@@ -64,15 +64,16 @@ def _description(alert: ExternalAlert) -> str:
 
 def _evidence(alert: ExternalAlert, found: Resolution) -> Iterator[EvidenceDraft]:
     """What our own event shows comes first: it has the process and the user."""
-    shown: list[EvidenceDraft] = []
+    own: list[EvidenceDraft] = []
     if found.match is not None:
-        shown = [
+        event, far = Event(found.match.table, found.match.row), other_end(alert, found)
+        # Our events write an address of IPv4 as the product does.
+        own = [
             item
-            for item in entities(found.match.table, found.match.row, STATUS)
-            # Our events write an address of IPv4 as the product does.
-            if item.entity_type != "Ip" or bare(item.ip_address or "") not in other_end(alert, found)
+            for item in shown(event, STATUS)[0]
+            if item.entity_type != "Ip" or bare(item.ip_address or "") not in far
         ]
-        yield from shown
+        yield from own
     for address in other_end(alert, found):
         yield EvidenceDraft("Ip", ip_address=address, detection_status=STATUS)
     network = alert.network
@@ -82,18 +83,19 @@ def _evidence(alert: ExternalAlert, found: Resolution) -> Iterator[EvidenceDraft
     for file in alert.files:
         if file.name or file.path or file.sha1 or file.sha256 or file.md5:
             yield _file(file)
-    has_process = any(item.entity_type == "Process" for item in shown)
+    has_process = any(item.entity_type == "Process" for item in own)
     for process in alert.processes:
         if not has_process and (process.process_id or process.name or process.command_line):
             yield _process(process)
-    has_user = any(item.entity_type == "User" for item in shown)
+    has_user = any(item.entity_type == "User" for item in own)
     for user in alert.users:
-        if not has_user or all(item.account_name != user.name for item in shown):
+        if not has_user or all(item.account_name != user.name for item in own):
             yield EvidenceDraft("User", account_name=user.name, domain_name=user.domain, user_sid=user.sid)
 
 
 def _file(hint: FileHint) -> EvidenceDraft:
     folder, name = _split(hint.path)
+    hashed = hint.sha1 or hint.sha256 or hint.md5
     return EvidenceDraft(
         "File",
         sha1=hint.sha1,
@@ -102,6 +104,7 @@ def _file(hint: FileHint) -> EvidenceDraft:
         file_name=hint.name or name,
         file_path=folder,
         detection_status=STATUS if hint.malicious else None,
+        verdict="Malicious" if hint.malicious and hashed else None,
     )
 
 
