@@ -157,9 +157,9 @@ def again(store: TelemetryStore, repeat: int) -> None:
             if table.from_agents or name == SOURCE_EVENTS:
                 client.command(
                     f"INSERT INTO shieldwall.{name} "
-                    f"SELECT * REPLACE(concat(DeviceId, '-{repeat}') AS DeviceId, "
+                    f"SELECT * REPLACE(concat(DeviceId, '~{repeat}') AS DeviceId, "
                     f"Timestamp + toIntervalSecond({repeat}) AS Timestamp) FROM shieldwall.{name} "
-                    "WHERE position(DeviceId, '-') = 0"
+                    "WHERE position(DeviceId, '~') = 0"
                 )
 
 
