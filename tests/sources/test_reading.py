@@ -7,6 +7,7 @@ import io
 import json
 import tarfile
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ import zstandard
 from shieldwall.sources.reading import archives
 from shieldwall.sources.reading.account import Account
 from shieldwall.sources.reading.recordings import body_lines, read
-from tests.sources.conftest import PROCESS, event
+from tests.sources.conftest import PROCESS, Recorder, event
+from tests.sources.evtx_maker import Made, write
 
 LINES = b"\n".join(json.dumps(event(1, PROCESS | {"ProcessId": number})).encode() for number in range(3))
 
@@ -140,3 +142,42 @@ def test_a_body_in_the_sensors_own_format_becomes_lines() -> None:
     assert len(body_lines("windows", b"[" + LINES.replace(b"\n", b",") + b"]").split(b"\n")) == 3
     assert body_lines("windows", b"[{},{").split(b"\n")[0] == b"{}"
     assert body_lines("zeek", b"nonsense") == b"nonsense"
+
+
+def made(path: Path, records: int = 400) -> bytes:
+    """An EVTX file of several chunks, as bytes."""
+    time = datetime(2024, 5, 1, 10, 0, tzinfo=UTC)
+    write(path, (Made(1, PROCESS_TEXTS | {"ProcessId": str(number)}, time) for number in range(records)))
+    return path.read_bytes()
+
+
+PROCESS_TEXTS = {name: str(value) for name, value in PROCESS.items()}
+
+
+def test_evtx_is_read_and_stored(recorder: Recorder, tmp_path: Path) -> None:
+    made(tmp_path / "s.evtx")
+    [block] = read([tmp_path / "s.evtx"], Account())
+    assert block.records == 400
+    assert recorder.send("windows", block.payload.decode()).stored == 400
+    row = recorder.rows("DeviceProcessEvents")[0]
+    assert (row["FolderPath"], row["ProcessCommandLine"]) == (PROCESS["Image"], PROCESS["CommandLine"])
+
+
+def test_damaged_evtx_gives_what_is_readable_and_an_account(tmp_path: Path) -> None:
+    path = tmp_path / "s.evtx"
+    whole = made(path)
+    chunks = (len(whole) - 4096) // 65536
+    assert chunks >= 4
+    for damaged, told in (
+        (whole[: 4096 + 65536 + 20_000], f"{chunks - 2} of its {chunks} chunks are missing"),
+        (
+            whole[: 4096 + 65536] + bytes(65536) + whole[4096 + 2 * 65536 :],
+            f"1 of its {chunks} chunks are missing",
+        ),
+        (whole[: 4096 + 65536] + b"garbage!" + whole[4096 + 65536 + 8 :], "Invalid EVTX chunk header magic"),
+        (whole[: 4096 + 66_500] + b"\xff" * 3000 + whole[4096 + 69_500 :], "cannot be read"),
+    ):
+        path.write_bytes(damaged)
+        counts, account = found(path)
+        assert 0 < counts["windows"] < 400
+        assert any(told in problem.text for problem in account.problems), account.problems

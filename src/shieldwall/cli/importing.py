@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 PROBLEMS_SHOWN = 20
+BODY_BYTES = 8 << 20
+"""The server's own bound on a body."""
 
 Kinds = Counter[tuple[str, str, str, str]]
 
@@ -58,7 +60,6 @@ def import_files(
 
 def _sent(client: Any, files: Iterable[Path], host: str, account: Any) -> Iterable[dict[str, Any]]:
     """The server's answer to each block of records, while a bar tells how far it is."""
-    import zstandard
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -76,17 +77,24 @@ def _sent(client: Any, files: Iterable[Path], host: str, account: Any) -> Iterab
                TextColumn("files · {task.fields[records]:,} records"), TimeElapsedColumn())  # fmt: skip
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("importing", total=len(paths), records=0)
-        for path in paths:
-            for block in read([path], account):
-                body = zstandard.compress(block.payload, 1)
-                yield client.send(
-                    f"/ingest/{block.source}",
-                    body,
-                    {"Content-Encoding": "zstd"},
-                    {"host": host} if host else {},
-                )
-                progress.update(task, records=account.records)
-            progress.advance(task)
+        for block in read(paths, account):
+            for body in _bodies(block.payload):
+                encoding = {"Content-Encoding": "zstd"}
+                yield client.send(f"/ingest/{block.source}", body, encoding, {"host": host} if host else {})
+            progress.update(task, completed=account.paths, records=account.records)
+
+
+def _bodies(payload: bytes) -> Iterator[bytes]:
+    """The lines compressed, in as many parts as the server's bound asks for."""
+    import zstandard
+
+    body = zstandard.compress(payload, 1)
+    cut = payload.find(b"\n", len(payload) // 2)
+    if len(body) <= BODY_BYTES or cut < 0:
+        yield body
+        return
+    yield from _bodies(payload[:cut])
+    yield from _bodies(payload[cut + 1 :])
 
 
 def _show(account: Any, totals: Counter[str], kinds: Kinds, reasons: Counter[str]) -> None:

@@ -26,6 +26,8 @@ class Problem:
 class Account:
     """Grows while files are read. ``skipped`` are files of no format that is known."""
 
+    paths: int = 0
+    """Of those given: how many are done."""
     files: int = 0
     records: int = 0
     damaged: int = 0

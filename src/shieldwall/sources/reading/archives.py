@@ -51,6 +51,8 @@ class PlainFile:
     name: str
     head: bytes
     stream: BinaryIO
+    path: Path | None
+    """Where it lies, if it does not lie in an archive."""
 
 
 class _Allowance:
@@ -142,7 +144,7 @@ def _within(
     head = _peek(stream)
     kind = archive_kind(head)
     if not kind:
-        yield PlainFile(name, head, cast(BinaryIO, stream))
+        yield PlainFile(name, head, cast(BinaryIO, stream), None if depth else Path(name))
         return
     if depth >= DEPTH:
         account.problem(name, f"archives lie in one another deeper than {DEPTH}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -22,9 +23,12 @@ _TEXT_SOURCES = {"zeek": "zeek", "auditd": "auditd", "xml": "windows"}
 
 def read(paths: Iterable[Path], account: Account) -> Iterator[Block]:
     """The records of all files, archives and folders, in order; what could not be read is in the account."""
+    gathered = _Gathered(account)
     for path in paths:
         for file in plain_files(path, account):
-            yield from _blocks(file, account)
+            yield from _blocks(file, gathered, account)
+        account.paths += 1
+    yield from gathered.rest()
 
 
 def body_lines(form: str, payload: bytes) -> bytes:
@@ -53,7 +57,7 @@ def _until_broken(payload: bytes) -> Iterator[bytes]:
         yield str(error).encode()
 
 
-def _blocks(file: PlainFile, account: Account) -> Iterator[Block]:
+def _blocks(file: PlainFile, gathered: _Gathered, account: Account) -> Iterator[Block]:
     kind = format_of(file.head)
     if not kind:
         if file.head.strip():
@@ -61,7 +65,9 @@ def _blocks(file: PlainFile, account: Account) -> Iterator[Block]:
         return
     account.files += 1
     source = source_in(file.head) if kind == "json" else _TEXT_SOURCES.get(kind, "windows")
-    yield from _cut(source, _to_its_end(_lines(file, kind, source, account), file, account), account)
+    for line in _to_its_end(_lines(file, kind, source, account), file, account):
+        if block := gathered.add(source, line):
+            yield block
 
 
 def _to_its_end(lines: Iterator[bytes], file: PlainFile, account: Account) -> Iterator[bytes]:
@@ -74,15 +80,13 @@ def _to_its_end(lines: Iterator[bytes], file: PlainFile, account: Account) -> It
 
 
 def _lines(file: PlainFile, kind: str, source: str, account: Account) -> Iterator[bytes]:
-    if kind == "evtx":
+    if kind == "evtx" and file.path:
+        yield from evtx_file.lines(file.path, file.name, account)
+    elif kind == "evtx":
         with tempfile.NamedTemporaryFile(prefix="shieldwall-", suffix=".evtx") as copy:
-            path = Path(file.name)
-            if not path.is_file():
-                while part := file.stream.read(1 << 20):
-                    copy.write(part)
-                copy.flush()
-                path = Path(copy.name)
-            yield from evtx_file.lines(path, file.name, account)
+            shutil.copyfileobj(file.stream, copy)
+            copy.flush()
+            yield from evtx_file.lines(Path(copy.name), file.name, account)
     elif kind == "json":
         lines = (
             json_lines.lines(file.stream)
@@ -115,16 +119,27 @@ def _with_path(lines: Iterator[bytes], file: PlainFile) -> Iterator[bytes]:
         yield before + line[1:] if line.startswith(b"{") and len(line) > 2 else line
 
 
-def _cut(source: str, lines: Iterator[bytes], account: Account) -> Iterator[Block]:
-    block: list[bytes] = []
-    size = 0
-    for line in lines:
-        block.append(line)
-        size += len(line)
-        if size >= BLOCK_BYTES or len(block) >= BLOCK_LINES:
-            account.records += len(block)
-            yield Block(source, b"\n".join(block), len(block))
-            block, size = [], 0
-    if block:
-        account.records += len(block)
-        yield Block(source, b"\n".join(block), len(block))
+class _Gathered:
+    """Lines of each source until they make a block: many small files are one."""
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+        self._lines: dict[str, list[bytes]] = {}
+        self._sizes: dict[str, int] = {}
+
+    def add(self, source: str, line: bytes) -> Block | None:
+        """Take a line; the block, where it makes one full."""
+        lines = self._lines.setdefault(source, [])
+        lines.append(line)
+        size = self._sizes[source] = self._sizes.get(source, 0) + len(line)
+        return self._block(source) if size >= BLOCK_BYTES or len(lines) >= BLOCK_LINES else None
+
+    def rest(self) -> Iterator[Block]:
+        for source in list(self._lines):
+            yield self._block(source)
+
+    def _block(self, source: str) -> Block:
+        lines = self._lines.pop(source)
+        del self._sizes[source]
+        self._account.records += len(lines)
+        return Block(source, b"\n".join(lines), len(lines))
