@@ -7,9 +7,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
-from shieldwall.alerts.models import Alert
+from shieldwall.alerts.models import Alert, Evidence
 from shieldwall.devices.models import Device
 from shieldwall.errors import ApiError
 from shieldwall.investigations import levels, service
@@ -50,6 +50,25 @@ def test_an_alert_about_a_listed_file_ends_with_the_file_in_quarantine(bench: Be
     bench.succeed(action)
     bench.work()
     assert bench.shown(alert) == (row.id, "SuccessfullyRemediated")
+
+
+def test_the_evidence_shows_what_was_found_and_done(bench: Bench) -> None:
+    bad, rare, device = File(), File("/home/a/rare"), bench.device()
+    bench.block(bad)
+    alerts = [bench.alert(device, file) for file in (bad, rare)]
+    other = bench.alert(bench.device("Lab", "none"), bad)
+    bench.work()
+
+    def shown(alert: str) -> tuple[str, str]:
+        with bench.database.read(TENANT) as session:
+            row = session.scalars(select(Evidence).where(Evidence.alert_id == alert)).one()
+            return row.verdict, row.remediation_status
+
+    assert [shown(alert) for alert in alerts] == [("Malicious", "None"), ("Suspicious", "None")]
+    bench.succeed(next(action for action in bench.only().actions if action["sha1"] == bad.sha1))
+    bench.work()
+    assert [shown(alert) for alert in alerts] == [("Malicious", "Remediated"), ("Suspicious", "None")]
+    assert shown(other) == ("Unknown", "None"), "of no investigation"
 
 
 def test_under_a_semi_automatic_level_it_waits_until_a_user_approves(bench: Bench) -> None:

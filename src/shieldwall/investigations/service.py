@@ -25,6 +25,7 @@ from shieldwall.investigations.looking import look
 from shieldwall.investigations.models import Investigation
 from shieldwall.investigations.planning import WAITING, planned
 from shieldwall.investigations.standing import existing, is_unasked, move, next_standing
+from shieldwall.investigations.telling import tell_outcomes, tell_verdicts
 from shieldwall.investigations.triggers import AUTOMATIC
 from shieldwall.response.actions import ActionService
 from shieldwall.response.kinds import STOP_AND_QUARANTINE
@@ -119,6 +120,7 @@ class Investigations:
             row = existing(session, number, lock=True)
             if row.state in standing.OPEN and row.judged < turn:
                 row.findings = findings
+                tell_verdicts(session, findings)
                 row.judged = turn
                 row.last_update_time = now()
 
@@ -143,7 +145,9 @@ class Investigations:
             row = existing(session, number, lock=True)
             row.actions = [{**action, **begun.get(action["number"], {})} for action in row.actions]
             if row.state in standing.OPEN and row.state != "Queued":
+                before = row.actions
                 row.actions, state, details = next_standing(session, row)
+                tell_outcomes(session, before, row.actions)
                 move(session, row, state, details)
 
     def follow(self) -> None:
