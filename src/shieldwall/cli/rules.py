@@ -27,6 +27,7 @@ class Commands(TyperGroup):
         "test": "shieldwall.cli.rules_files:try_examples",
         "apply": "shieldwall.cli.rules_files:apply",
         "import": "shieldwall.cli.rules_import:import_rules",
+        "scan": "shieldwall.cli.rules_scan:scan",
     }
 
     def list_commands(self, ctx: Any) -> list[str]:
