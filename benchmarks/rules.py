@@ -158,8 +158,8 @@ def again(store: TelemetryStore, repeat: int) -> None:
                 client.command(
                     f"INSERT INTO shieldwall.{name} "
                     f"SELECT * REPLACE(concat(DeviceId, '~{repeat}') AS DeviceId, "
-                    f"Timestamp + toIntervalSecond({repeat}) AS Timestamp) FROM shieldwall.{name} "
-                    "WHERE position(DeviceId, '~') = 0"
+                    f"Timestamp + toIntervalSecond({repeat}) AS Timestamp) "
+                    f"FROM (SELECT * FROM shieldwall.{name} WHERE position(DeviceId, '~') = 0)"
                 )
 
 
