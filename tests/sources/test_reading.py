@@ -137,6 +137,13 @@ def test_zeeks_json_gets_its_log_from_the_files_name(tmp_path: Path) -> None:
     assert [json.loads(line)["_path"] for line in block.payload.split(b"\n")] == ["dns", "dns"]
 
 
+def test_lines_that_are_alike_are_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(b'{"EventID":1,"Channel":"x"}\n' * 3)
+    [block] = read([path], Account())
+    assert [json.loads(line).get("Occurrence") for line in block.payload.split(b"\n")] == [None, 2, 3]
+
+
 def test_a_body_in_the_sensors_own_format_becomes_lines() -> None:
     assert body_lines("windows", LINES) is LINES
     assert len(body_lines("windows", b"[" + LINES.replace(b"\n", b",") + b"]").split(b"\n")) == 3

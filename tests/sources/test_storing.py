@@ -47,12 +47,20 @@ def test_a_process_fills_its_columns_and_nothing_of_it_is_lost(recorder: Recorde
 
 def test_a_record_is_stored_once_however_often_it_comes(recorder: Recorder) -> None:
     records = [event(1, PROCESS | {"ProcessId": number}) for number in range(5)]
-    assert recorder.send("windows", *records, records[0]).stored == 5
+    assert recorder.send("windows", *records).stored == 5
     again = recorder.send("windows", *records, event(1, PROCESS | {"ProcessId": 6}), times=3)
     assert again.stored <= 1
     assert sum(verdict.count for verdict in again.verdicts if verdict.duplicate) >= 5
     assert len(recorder.rows("DeviceProcessEvents")) == len(recorder.rows("SourceEvents")) == 6
     assert len({row["ReportId"] for row in recorder.rows("SourceEvents")}) == 6
+
+
+def test_events_that_are_alike_are_stored_each_and_known_again(recorder: Recorder) -> None:
+    body = [event(1, PROCESS)] * 3
+    assert recorder.send("windows", *body).stored == 3
+    assert recorder.send("windows", *body).stored == 0
+    assert recorder.send("windows", *body, *body).stored == 3
+    assert len({row["ReportId"] for row in recorder.rows("DeviceProcessEvents")}) == 6
 
 
 def test_every_line_is_stored_or_rejected_with_a_reason(recorder: Recorder) -> None:

@@ -70,7 +70,7 @@ def _protocol(text: str, types: Sequence[str]) -> list[str]:
 
 
 def _path(text: str, types: Sequence[str]) -> list[str]:
-    return [text, f"extract({text}, '[^/\\\\\\\\]*$')"]
+    return [text, f"substringIndex(substringIndex({text}, '\\\\', -1), '/', -1)"]
 
 
 def _account(text: str, types: Sequence[str]) -> list[str]:
@@ -79,10 +79,12 @@ def _account(text: str, types: Sequence[str]) -> list[str]:
 
 
 def _hashes(text: str, types: Sequence[str]) -> list[str]:
-    return [
-        f"lower(extract({text}, '(?:^|,){name}=([0-9A-Fa-f]{{{digits}}})'))"
-        for name, digits in _HASHES.items()
-    ]
+    found = []
+    for name, digits in _HASHES.items():
+        place = f"position({text}, '{name}=')"
+        value = f"lower(substring({text}, {place} + {len(name) + 1}, {digits}))"
+        found.append(f"if({place} > 0 AND match({value}, '^[0-9a-f]{{{digits}}}$'), {value}, '')")
+    return found
 
 
 def _registry_key(text: str, types: Sequence[str]) -> list[str]:

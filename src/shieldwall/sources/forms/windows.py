@@ -91,7 +91,8 @@ def _windows() -> Form:
         host=first("s.Computer", "h.winlog.computer_name", "h.Hostname", "h.Computer", "h.host.name"),
         channel=first("s.Channel", "h.winlog.channel", "h.Channel"),
         # The number itself, or an object with the number in it behind its qualifiers.
-        event=f"toInt64OrNull(extract({number}, '(\\\\d+)\\\\D*$'))",
+        event=f"if(startsWith({number}, '{{'), toInt64OrNull(extract({number}, '(\\\\d+)\\\\D*$')), "
+        f"toInt64OrNull({number}))",
         provider=first(
             *(f"{provider}.{name}" for name in ("`#attributes`.Name", "`@Name`", "Name")),
             *("h.winlog.provider_name", "h.SourceName", "h.Provider_Name"),

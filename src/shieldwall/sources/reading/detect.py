@@ -52,8 +52,12 @@ def source_of(record: dict[str, Any] | None) -> str:
     return GENERIC
 
 
-def source_in(head: bytes) -> str:
-    return source_of(first_object(head))
+def source_in(head: bytes, name: str = "") -> str:
+    """The form of the source that a file of JSON is of, by its first record and by its name."""
+    record = first_object(head)
+    found = source_of(record)
+    # Some of Zeek's logs tell of no connection.
+    return "zeek" if found == GENERIC and name.endswith(".log") and record and "ts" in record else found
 
 
 _TELLS: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (

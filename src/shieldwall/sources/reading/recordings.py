@@ -13,9 +13,10 @@ from shieldwall.sources.reading import evtx_file, json_lines, text_logs
 from shieldwall.sources.reading.account import Account, Block
 from shieldwall.sources.reading.archives import BROKEN, PlainFile, plain_files, reason
 from shieldwall.sources.reading.detect import format_of, source_in
+from shieldwall.sources.reading.repeats import told_apart
 
-BLOCK_BYTES = 24 << 20
-BLOCK_LINES = 50_000
+BLOCK_BYTES = 40 << 20
+BLOCK_LINES = 90_000
 """What one block holds at most, but for its last line."""
 
 _TEXT_SOURCES = {"zeek": "zeek", "auditd": "auditd", "xml": "windows"}
@@ -34,19 +35,19 @@ def read(paths: Iterable[Path], account: Account) -> Iterator[Block]:
 def body_lines(form: str, payload: bytes) -> bytes:
     """A request's body as JSON lines. Text that cannot be read stays as it is, to be rejected by line."""
     head = payload[:65536].removeprefix(b"\xef\xbb\xbf").lstrip()
-    if head.startswith(b"{") and json_lines.is_lines(head):
-        return payload
-    if head.startswith((b"{", b"[")):
-        return b"\n".join(_until_broken(payload))
-    kind = format_of(payload[:65536])
+    if head.startswith((b"{", b"[")) and not json_lines.is_lines(head):
+        return b"\n".join(told_apart(_until_broken(payload)))
     lines = payload.split(b"\n")
+    kind = format_of(payload[:65536])
     if kind == "zeek" and form == "zeek":
-        return b"\n".join(text_logs.zeek(lines))
+        return b"\n".join(told_apart(text_logs.zeek(lines)))
     if kind == "auditd" and form == "auditd":
-        return b"\n".join(text_logs.auditd(lines))
+        return b"\n".join(told_apart(text_logs.auditd(lines)))
     if kind == "xml" and form == "windows":
-        return b"\n".join(text_logs.xml_events(lines))
-    return payload
+        return b"\n".join(told_apart(text_logs.xml_events(lines)))
+    if len(set(lines)) == len(lines):
+        return payload
+    return b"\n".join(told_apart(line.rstrip(b"\r") for line in lines))
 
 
 def _until_broken(payload: bytes) -> Iterator[bytes]:
@@ -64,8 +65,10 @@ def _blocks(file: PlainFile, gathered: _Gathered, account: Account) -> Iterator[
             account.skipped.append(file.name)
         return
     account.files += 1
-    source = source_in(file.head) if kind == "json" else _TEXT_SOURCES.get(kind, "windows")
-    for line in _to_its_end(_lines(file, kind, source, account), file, account):
+    source = source_in(file.head, file.name) if kind == "json" else _TEXT_SOURCES.get(kind, "windows")
+    lines = _to_its_end(_lines(file, kind, source, account), file, account)
+    # Windows itself numbers what is in its own files.
+    for line in lines if kind == "evtx" else told_apart(lines):
         if block := gathered.add(source, line):
             yield block
 
