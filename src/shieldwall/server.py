@@ -52,6 +52,7 @@ def chores(services: Services) -> list[Chore]:
     return [
         Chore("indicator expiry", 1, services.indicators.expire),
         Chore("indicator look-back", 1, services.lookback.run_pending),
+        Chore("remote logons of alerts", 10, services.remote_logons.run),
         Chore("external alerts", 1, services.external_alerts.retry),
         Chore("accepted indicators", 5, services.indicator_offers.apply_accepted),
         Chore("action deadlines", 5, services.actions.expire),

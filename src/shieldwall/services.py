@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shieldwall.alerts.remote_logons import RemoteLogons
 from shieldwall.detection.external.intake import ExternalAlerts
 from shieldwall.detection.external.late import LateTelemetry
 from shieldwall.detection.external.offers import IndicatorOffers
@@ -51,6 +52,7 @@ class Services:
     matcher: IndicatorMatcher
     continuous: ContinuousDetection
     lookback: Lookback
+    remote_logons: RemoteLogons
     actions: ActionService
     packages: PackageStore
     export_links: ExportLinks
@@ -99,6 +101,7 @@ class Services:
             matcher=matcher,
             continuous=continuous,
             lookback=Lookback(telemetry, database, settings),
+            remote_logons=RemoteLogons(telemetry, database, settings.incident_window),
             actions=actions,
             packages=PackageStore(settings),
             export_links=ExportLinks(settings),

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from shieldwall.devices.models import Device
 
 if TYPE_CHECKING:
+    from shieldwall.alerts.models import Evidence
     from shieldwall.alerts.raising import EvidenceDraft
 
 Kind = Literal["process", "session", "device", "user", "file", "address", "domain", "logon", "own", "private"]
@@ -70,10 +71,14 @@ class Link:
     kind: Kind
     value: str
     label: str = field(default="", compare=False)
+    known_key: str = ""
+    """The key of a link of which nothing else is kept."""
 
     @cached_property
     def key(self) -> str:
         """The same for the same entity, in whatever part an alert names it."""
+        if self.known_key:
+            return self.known_key
         text = f"{_SPACES.get(self.kind, self.kind)}\n{self.value}"
         return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=12).hexdigest()
 
@@ -117,7 +122,7 @@ def device_link(device_id: str, name: str | None) -> Link:
     return Link("device", device_id, name or "")
 
 
-def evidence_links(device_id: str | None, evidence: Iterable[EvidenceDraft]) -> Iterator[Link]:
+def evidence_links(device_id: str | None, evidence: Iterable[EvidenceDraft | Evidence]) -> Iterator[Link]:
     """The links of an alert's evidence; ``device_id`` is that of its device, if it has one."""
     for item in evidence:
         match item.entity_type:
@@ -134,7 +139,7 @@ def evidence_links(device_id: str | None, evidence: Iterable[EvidenceDraft]) -> 
                 yield from _users(item)
 
 
-def _processes(device_id: str, item: EvidenceDraft) -> Iterator[Link]:
+def _processes(device_id: str, item: EvidenceDraft | Evidence) -> Iterator[Link]:
     for process_id, started, name in (
         (item.process_id, item.process_creation_time, item.file_name),
         (item.parent_process_id, item.parent_process_creation_time, item.parent_process_file_name),
@@ -143,7 +148,7 @@ def _processes(device_id: str, item: EvidenceDraft) -> Iterator[Link]:
             yield link
 
 
-def _files(item: EvidenceDraft) -> Iterator[Link]:
+def _files(item: EvidenceDraft | Evidence) -> Iterator[Link]:
     """Files that come with the system run everywhere, and tie nothing together unless they are known bad."""
     folder = f"{(item.file_path or '').lower().rstrip('/').rstrip(chr(92))}"
     mark = "\\" if "\\" in folder else "/"
@@ -174,7 +179,7 @@ def _hosts(url: str | None) -> Iterator[Link]:
         yield Link("domain", host.rstrip(".").lower()[:253])
 
 
-def _users(item: EvidenceDraft) -> Iterator[Link]:
+def _users(item: EvidenceDraft | Evidence) -> Iterator[Link]:
     name = (item.account_name or "").lower()
     if not name or name in SYSTEM_ACCOUNTS or name.endswith("$") or name.startswith(("dwm-", "umfd-")):
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -15,7 +15,7 @@ from shieldwall import metrics
 from shieldwall.alerts.correlation import REASONS, Candidate, lock, place
 from shieldwall.alerts.entity_models import AlertLink
 from shieldwall.alerts.incidents import refresh
-from shieldwall.alerts.links import LINKS_LIMIT, Link, device_link, evidence_links, own_links
+from shieldwall.alerts.links import LINKS_LIMIT, Kind, Link, device_link, evidence_links, own_links
 from shieldwall.alerts.models import Alert, Evidence
 from shieldwall.alerts.naming import Facts
 from shieldwall.alerts.risk import update_risk
@@ -273,9 +273,7 @@ def _store(session: Session, fresh: Sequence[tuple[AlertDraft, dict[str, Any], l
 
 def all_links(draft: AlertDraft, device: Device | None) -> list[Link]:
     """All by which a draft's alert is joined, the device first; always in the same order."""
-    links: list[Link] = []
-    if device is not None:
-        links += [device_link(device.id, device.computer_dns_name), *own_links(device)]
+    links = _device_links(device)
     links += sorted(draft.links, key=lambda link: (link.kind, link.value))
     links += evidence_links(draft.device_id, draft.evidence)
     return list({(link.key, link.kind): link for link in links}.values())[:LINKS_LIMIT]
@@ -285,33 +283,52 @@ def _relink(session: Session, alert: Alert, draft: AlertDraft, incident_window: 
     """Note what is new about an alert that was there before; new links may join incidents to its own."""
     session.flush()
     device = session.get(Device, alert.machine_id) if alert.machine_id else None
+    mine = AlertLink.alert_id == alert.id
+    session.execute(update(AlertLink).where(mine).values(last_time=alert.last_event_time))
     links = all_links(replace(draft, device_id=alert.machine_id), device)
-    relink(session, alert, links, incident_window)
+    if not relink(session, alert, links, incident_window):
+        refresh(session, [alert.incident_id])
 
 
-def relink(session: Session, alert: Alert, links: Sequence[Link], incident_window: int) -> None:
-    """Add links to a stored alert, and merge the incidents to which the new ones lead."""
+def relink(session: Session, alert: Alert, links: Sequence[Link], incident_window: int) -> bool:
+    """Add links to a stored alert, and merge incidents to which it leads now; whether any was new."""
     lock(session, alert.tenant_id)
     assert alert.last_event_time is not None
     mine = AlertLink.alert_id == alert.id
-    present = {
-        (row.key, row.kind) for row in session.execute(select(AlertLink.key, AlertLink.kind).where(mine))
-    }
-    if present:
-        session.execute(update(AlertLink).where(mine).values(last_time=alert.last_event_time))
+    rows = session.execute(select(AlertLink.key, AlertLink.kind).where(mine)).all()
+    present: set[tuple[str, Kind]] = {(row.key, row.kind) for row in rows}
     room = max(0, LINKS_LIMIT - len(present))
     new = [link for link in links if (link.key, link.kind) not in present][:room]
     if new:
-        rows = [_link_row(alert.tenant_id, alert.id, link, alert.last_event_time) for link in new]
-        session.connection().execute(insert(_LINKS), rows)
-        facts = {column.name: getattr(alert, column.name) for column in _ALERTS.columns}
-        known = frozenset(key for key, _ in present)
+        candidate = _stored(session, alert, present, new)
+        made = [_link_row(alert.tenant_id, alert.id, link, alert.last_event_time) for link in new]
+        session.connection().execute(insert(_LINKS), made)
         window = timedelta(seconds=incident_window)
-        candidate = _candidate(facts, new, held=alert.moved_by is not None, counted=known)
         placed = place(session, alert.tenant_id, [candidate], window)[alert.id]
         session.refresh(alert, ["incident_id"])
         alert.link_reasons = [*alert.link_reasons, *placed.reasons][-REASONS:]
-    refresh(session, [alert.incident_id])
+        refresh(session, [alert.incident_id])
+    return bool(new)
+
+
+def _stored(
+    session: Session, alert: Alert, present: Collection[tuple[str, Kind]], new: Sequence[Link]
+) -> Candidate:
+    """A stored alert with the links that it has, as far as they can be named, and those new to it."""
+    device = session.get(Device, alert.machine_id) if alert.machine_id else None
+    evidence = session.scalars(select(Evidence).where(Evidence.alert_id == alert.id)).all()
+    named = [*_device_links(device), *evidence_links(alert.machine_id, evidence)]
+    by_key = {(link.key, link.kind): link for link in named}
+    kept = [by_key.get(each) or Link(each[1], "", each[1], each[0]) for each in sorted(present)]
+    facts = {column.name: getattr(alert, column.name) for column in _ALERTS.columns}
+    counted = frozenset(key for key, _ in present)
+    return _candidate(facts, [*kept, *new], held=alert.moved_by is not None, counted=counted)
+
+
+def _device_links(device: Device | None) -> list[Link]:
+    return (
+        [device_link(device.id, device.computer_dns_name), *own_links(device)] if device is not None else []
+    )
 
 
 def _candidate(
