@@ -181,6 +181,15 @@ def test_groups_count_their_devices_and_those_of_none_come_last(api: Api) -> Non
     assert (servers["automationLevel"], rest["automationLevel"]) == ("none", "all_folders")
 
 
+def test_a_device_that_has_no_agent_can_be_asked_for_nothing(api: Api) -> None:
+    with api.services.database.session(TENANT) as session:
+        session.execute(update(Device).where(Device.id == DEVICE).values(public_key=""))
+    assert {item["notSupportedReason"] for item in abilities(api).values()} >= {"The device has no agent."}
+    assert not any(item["isAvailable"] for item in abilities(api).values())
+    answer = api.error("POST", f"/api/machines/{DEVICE}/isolate", json={"Comment": "x"})
+    assert answer == (400, "InvalidInput")
+
+
 @pytest.mark.parametrize(
     ("name", "body", "excluded", "reason"),
     [

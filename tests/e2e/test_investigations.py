@@ -15,6 +15,7 @@ from .conftest import Running, until
 
 pytestmark = [
     pytest.mark.root,
+    pytest.mark.slow,
     pytest.mark.skipif(os.geteuid() != 0, reason="quarantine and the gate need root"),
 ]
 

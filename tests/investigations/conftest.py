@@ -67,9 +67,8 @@ class Bench:
                     first_seen=time,
                     last_seen=time,
                     last_contact=time,
-                    public_key="k",
                     group=row,
-                    **more,
+                    **{"public_key": "k"} | more,
                 )
             )
         return identifier

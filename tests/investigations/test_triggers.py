@@ -148,12 +148,13 @@ def test_alerts_that_no_investigation_can_judge_say_so(bench: Bench) -> None:
     address = bench.alert(device)
     resolved = bench.alert(device, File())
     gone = bench.alert(bench.device(revoked=True), File())
+    told = bench.alert(bench.device(public_key=""), File())
     with bench.database.session(TENANT) as session:
         session.execute(update(Alert).where(Alert.id == resolved).values(status="Resolved"))
     bench.work()
     assert bench.investigations() == []
-    states = [bench.shown(alert)[1] for alert in (address, resolved, gone)]
-    assert states == ["UnsupportedAlertType", "SuppressedAlert", "UnsupportedAlertType"]
+    states = [bench.shown(alert)[1] for alert in (address, resolved, gone, told)]
+    assert states == ["UnsupportedAlertType", "SuppressedAlert", "UnsupportedAlertType", "UnsupportedOs"]
     assert bench.triggers.take_up() == 0, "each is looked at once"
 
 
@@ -262,7 +263,7 @@ def test_a_malicious_file_is_remediated_wherever_it_was_seen(
     file, device = File(), bench.device()
     elsewhere = [bench.device() for _ in range(others)]
     bench.block(file)
-    bench.seen(file, [device, *elsewhere, "f" * 40])
+    bench.seen(file, [device, *elsewhere, "f" * 40, bench.device(public_key="")])
     bench.alert(device, file)
     bench.work()
     found = {action["machineId"]: action["status"] for action in bench.only().actions}

@@ -153,6 +153,8 @@ def _obstacle(device: Device, kind: str, busy: set[str], live_response: bool) ->
     """Why a device cannot be asked for something; None when it can."""
     if device.revoked:
         return "The device was offboarded."
+    if not device.public_key:
+        return "The device has no agent."
     if kind == LIVE_RESPONSE and not live_response:
         return "Live response is switched off."
     if kind == ISOLATE and device.isolated:

@@ -125,7 +125,7 @@ def devices_with(
         for name in sightings.file_devices(store, tenant_id, item.sha256 or item.sha1)
         if name not in without
     ][: 5 * SPREAD]
-    wanted = select(Device).where(Device.id.in_(names), Device.revoked.is_(False))
+    wanted = select(Device).where(Device.id.in_(names), Device.revoked.is_(False), Device.public_key != "")
     return list(session.scalars(wanted.order_by(Device.id).limit(SPREAD)))
 
 

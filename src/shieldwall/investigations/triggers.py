@@ -28,6 +28,8 @@ AUTOMATIC = "Automated investigation"
 """Who asks for what is done by itself."""
 NOT_INVESTIGATED = "UnsupportedAlertType"
 """What an alert shows for which no investigation runs."""
+NO_AGENT = "UnsupportedOs"
+"""What an alert shows of a device that other sensors tell of, on which nothing can be done."""
 SUPPRESSED = "SuppressedAlert"
 """What an alert shows that was resolved before it could start one."""
 DEVICES_PER_RUN = 200
@@ -88,7 +90,7 @@ class Triggers:
     def _starting(self, session: Session, device: Device | None, alerts: Sequence[Alert]) -> list[Alert]:
         """Those that an investigation looks at; the others are marked as let be."""
         level = automation_level(session, device, self._settings.automation_level) if device else NONE
-        able = device is not None and not device.revoked and level != NONE
+        able = device is not None and device.public_key and not device.revoked and level != NONE
         files = set(
             session.scalars(
                 select(Evidence.alert_id).where(
@@ -103,6 +105,8 @@ class Triggers:
                 alert.investigation_state = SUPPRESSED
             elif able and alert.id in files:
                 starting.append(alert)
+            elif device is not None and not device.public_key:
+                alert.investigation_state = NO_AGENT
             else:
                 alert.investigation_state = NOT_INVESTIGATED
         return starting

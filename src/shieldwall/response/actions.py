@@ -165,6 +165,8 @@ class ActionService:
                 raise missing(session, "Machine", Device, device_id)
             if device.revoked:
                 raise bad_request("The device was offboarded.", "InvalidInput")
+            if not device.public_key:
+                raise bad_request("The device has no agent.", "InvalidInput")
             if kind == LIVE_RESPONSE and _open_sessions(session) >= SESSIONS_LIMIT:
                 raise too_many_requests(f"More than {SESSIONS_LIMIT} live response sessions are open.", 60)
             if _is_busy(session, device_id, kind, parameters or {}):
