@@ -124,7 +124,7 @@ def fill(given: argparse.Namespace) -> None:
         recorded(given.recordings) if given.recordings else made_records(min(given.events, given.imported))
     )
     with stores(given.folder / "data") as (_, database, tenant):
-        store = opened(given.folder)
+        store = opened(given.folder, memory=6_000_000_000)
 
         async def work() -> None:
             ingester = Ingester(store, database, sources=Sources(store, database))
