@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+from shieldwall.devices.models import Device
 from tests.sources.conftest import Recorder
 
 AUDIT = """\
@@ -130,3 +131,38 @@ def test_json_of_no_known_sensor_is_kept(recorder: Recorder) -> None:
     row = recorder.row("SourceEvents")
     assert (row["Source"], row["Channel"], row["DeviceName"]) == ("json", "Audit", "C1")
     assert json.loads(row["EventData"])["a"] == {"b": 1}
+
+
+def test_a_network_sensors_record_is_of_the_device_that_had_the_address(recorder: Recorder) -> None:
+    time = datetime(2024, 5, 1, 10, 0, tzinfo=UTC)
+    with recorder.database.session(recorder.tenant) as session:
+        session.add_all(
+            Device(id=letter * 40, computer_dns_name=f"pc-{letter}", first_seen=time, last_seen=time,
+                   last_contact=time, public_key="k") for letter in "ab"
+        )  # fmt: skip
+    recorder.store.insert_rows(
+        "DeviceNetworkInfo",
+        recorder.tenant,
+        [
+            {"Timestamp": moment, "DeviceId": letter * 40, "DeviceName": f"pc-{letter}",
+             "IPAddresses": '[{"IPAddress": "127.0.0.1"}, {"IPAddress": "10.1.1.1"}]'}
+            for letter, moment in (("a", time), ("b", time + timedelta(hours=8)))
+        ],
+    )  # fmt: skip
+    flow = {"event_type": "flow", "src_ip": "10.1.1.1", "src_port": 1, "dest_ip": "1.1.1.1", "dest_port": 443,
+            "proto": "TCP"}  # fmt: skip
+    moments = [
+        time - timedelta(hours=9),
+        time + timedelta(hours=1),
+        time + timedelta(hours=9),
+        time + timedelta(days=9),
+    ]
+    recorder.send("suricata", *(flow | {"timestamp": moment.isoformat()} for moment in moments))
+    assert [row["DeviceName"] for row in recorder.rows("DeviceNetworkEvents")] == [
+        "sensor1",
+        "pc-a",
+        "pc-b",
+        "sensor1",
+    ]
+    again = recorder.send("suricata", *(flow | {"timestamp": moment.isoformat()} for moment in moments))
+    assert again.stored == 0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from cachetools import TTLCache
+from sqlalchemy import select
 
+from shieldwall.devices.models import Device
 from shieldwall.devices.named import find_or_add
 from shieldwall.devices.reports import store_report
 from shieldwall.state.engine import Database
@@ -44,6 +46,16 @@ class Hosts:
             fresh = self._look_up(tenant_id, missing) if missing else {}
             self._remembered.update({(tenant_id, name): host for name, host in fresh.items()})
         return {name: host for name, host in found.items() if host} | fresh
+
+    def of(self, tenant_id: str, device_ids: Collection[str]) -> dict[str, Host]:
+        """Devices by their ids."""
+        with self._database.read(tenant_id) as session:
+            return {
+                device.id: Host(
+                    device.id, device.computer_dns_name, device.group.name if device.group else ""
+                )
+                for device in session.scalars(select(Device).where(Device.id.in_(device_ids)))
+            }
 
     def _look_up(self, tenant_id: str, platforms: Mapping[str, str]) -> dict[str, Host]:
         added = []

@@ -14,6 +14,7 @@ from clickhouse_connect.driver.client import Client
 from shieldwall.errors import ApiError
 from shieldwall.sources.hosts import Host, Hosts
 from shieldwall.sources.judging import COLUMNS, RECORD, platform, records, whole
+from shieldwall.sources.owners import OWNER, choice, joined, reported
 from shieldwall.sources.reading.recordings import body_lines
 from shieldwall.sources.rows import hunting_rows, kinds_by_table, numbered
 from shieldwall.state.engine import Database
@@ -53,11 +54,14 @@ class SourceStage:
         self._client = client
         self._group_id = group_id
         self._hosts = hosts
-        self._batches, self._lines, self._devices, self._records = (
-            f"{DATABASE}.stage_{name}_{group_id}" for name in ("batches", "lines", "devices", "records")
+        self._batches, self._lines, self._devices, self._owners, self._records = (
+            f"{DATABASE}.stage_{name}_{group_id}"
+            for name in ("batches", "lines", "devices", "owners", "records")
         )
         self._verdicts: list[Verdict] = []
         self._kinds: tuple[int, ...] = ()
+        self._owned = False
+        """Whether records of network sensors are of devices that had their addresses."""
 
     def load(self, batches: Sequence[Staged], bounds: Bounds) -> list[Verdict]:
         """Stage the batches, judge each of their lines, and find out which records are new.
@@ -78,6 +82,7 @@ class SourceStage:
             )
         client.command(f"TRUNCATE TABLE {self._batches}")
         self._find_devices()
+        self._find_owners()
         self._keep_new()
         self._verdicts = [*self._kept(), *self._left_out()]
         return self._verdicts
@@ -101,7 +106,7 @@ class SourceStage:
             )
 
     def drop(self) -> None:
-        for name in (self._batches, self._lines, self._devices, self._records):
+        for name in (self._batches, self._lines, self._devices, self._owners, self._records):
             self._client.command(f"DROP TABLE IF EXISTS {name} SYNC")
 
     def _insert(self, table: str, columns: Sequence[str], select: str) -> None:
@@ -141,20 +146,60 @@ class SourceStage:
         if block:
             self._store.insert_block(client, self._devices, [block], "RowBinary")
 
+    def _find_owners(self) -> None:
+        """Make the table of who had the addresses that network sensors' records are of."""
+        client = self._client
+        client.command(f"CREATE TABLE {self._owners} ({OWNER}) ENGINE = Memory")
+        found = client.query(reported(self._lines)).result_rows if self._has_addresses() else ()
+        hosts: dict[tuple[str, str], Host] = {}
+        for tenant in {row[0] for row in found}:
+            known = self._hosts.of(tenant, {device for owner, *_, device in found if owner == tenant})
+            hosts |= {(tenant, device): host for device, host in known.items()}
+        block = []
+        for tenant, address, since, device in found:
+            if host := hosts.get((tenant, device)):
+                block += [*binary(tenant.encode()), *binary(address.encode()), struct.pack("<q", since)]
+                for text in (host.device_id, host.name, host.group):
+                    block += binary(text.encode())
+        self._owned = bool(block)
+        if block:
+            self._store.insert_block(client, self._owners, block, "RowBinary")
+
+    def _has_addresses(self) -> bool:
+        sql = f"SELECT count() FROM {self._lines} WHERE reason = '' AND address != ''"
+        return bool(self._client.query(sql).result_rows[0][0])
+
     def _keep_new(self) -> None:
         """Make the table of the records that no earlier group and no earlier line has."""
         client = self._client
         client.command(f"CREATE TABLE {self._records} ({RECORD}, {_DEVICE}) ENGINE = Memory")
+        columns = ", ".join(f"lines.{name} AS {name}" for name in COLUMNS.split(", "))
         times = f"FROM {self._lines} WHERE reason = ''"
         before = (
             f"SELECT TenantId, assumeNotNull(ReportId) FROM {DATABASE}.{SOURCE_EVENTS} "
-            f"WHERE (TenantId, DeviceId) IN (SELECT tenant, device FROM {self._devices}) "
+            f"WHERE (TenantId, DeviceId) IN (SELECT tenant, device FROM {self._devices} "
+            f"UNION ALL SELECT tenant, owner FROM {self._owners}) "
             f"AND Timestamp >= (SELECT min(time) {times}) AND Timestamp <= (SELECT max(time) {times})"
         )
+        device = "devices.device, devices.name, devices.device_group"
+        join = (
+            f"INNER JOIN {self._devices} AS devices "
+            "ON lines.tenant = devices.tenant AND lines.host = devices.host"
+        )
+        if self._owned:
+            device = ", ".join(
+                choice(owned, named)
+                for owned, named in (
+                    ("owner", "device"),
+                    ("owner_name", "name"),
+                    ("owner_group", "device_group"),
+                )
+            )
+            join = f"{join} {joined(self._owners)}"
         client.command(
-            f"INSERT INTO {self._records} {_AS_THEY_COME} SELECT {COLUMNS}, device, name, device_group "
-            f"FROM {self._lines} AS lines INNER JOIN {self._devices} AS devices USING (tenant, host) "
-            f"WHERE reason = '' AND (tenant, report) NOT IN ({before}) LIMIT 1 BY tenant, device, report"
+            f"INSERT INTO {self._records} {_AS_THEY_COME} SELECT {columns}, {device} "
+            f"FROM {self._lines} AS lines {join} "
+            f"WHERE reason = '' AND (tenant, report) NOT IN ({before}) LIMIT 1 BY tenant, host, report"
         )
 
     def _kept(self) -> Iterator[Verdict]:
