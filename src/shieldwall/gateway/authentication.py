@@ -70,11 +70,11 @@ async def authenticate(request: Request, body_digest: str) -> Caller:
     text = "\n".join((request.method, _target(request), moment, nonce, body_digest))
     try:
         # A stranger's signature is checked too, so that the time of the answer tells no device ids.
-        raw = b64decode(device.public_key) if device else _NOBODY
+        raw = b64decode(device.public_key) if device and device.public_key else _NOBODY
         Ed25519PublicKey.from_public_bytes(raw).verify(b64decode(signature, validate=True), text.encode())
     except (ValueError, InvalidSignature):
         raise refused("The request's signature is not valid.") from None
-    if device is None:
+    if device is None or not device.public_key:
         raise refused("The request's signature is not valid.")
     _check_certificate(request, services.settings.agent_mtls, device)
     if device.revoked:
