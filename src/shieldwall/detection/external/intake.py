@@ -20,7 +20,9 @@ from shieldwall.alerts.models import Alert
 from shieldwall.alerts.raising import extend_alert, raise_many
 from shieldwall.alerts.risk import update_risk
 from shieldwall.detection.external import clocks, offers
+from shieldwall.detection.external.batches import parts
 from shieldwall.detection.external.drafting import draft, other_end
+from shieldwall.detection.external.flows import Ask
 from shieldwall.detection.external.models import GIVEN_UP, SETTLED, WAITING, ReceivedAlert
 from shieldwall.detection.external.reading import Item
 from shieldwall.detection.external.resolution import Resolution, resolve
@@ -44,7 +46,8 @@ TRIES = tuple(
 """How long to wait before each try to find what was not found; four days in all."""
 WAITING_TIME = timedelta(days=7)
 """How long late telemetry is waited for at most."""
-AT_ONCE = 100
+AT_ONCE = 250
+"""Alerts that are looked for together."""
 
 logger = log.get("external_alerts")
 
@@ -114,32 +117,47 @@ class ExternalAlerts:
         )
         with self._database.system_read() as session:
             rows = session.execute(due).all()
-        gained = 0
+        tenants: dict[str, list[int]] = {}
         for tenant_id, number in rows:
+            tenants.setdefault(tenant_id, []).append(number)
+        gained = 0
+        for tenant_id, numbers in tenants.items():
             try:
-                gained += self._retry(tenant_id, number)
+                gained += self._retry(tenant_id, numbers)
             except Exception:
-                logger.exception("an external alert could not be looked at again", alert=number)
-                with self._database.session(tenant_id) as session:
-                    if row := session.get(ReceivedAlert, number):
-                        _wait(row)
+                logger.exception("external alerts could not be looked at again", tenant=tenant_id)
+                # One by one, so that the one that cannot be looked at holds up no others.
+                gained += sum(self._retry_one(tenant_id, number) for number in numbers)
         return gained
+
+    def _retry_one(self, tenant_id: str, number: int) -> int:
+        try:
+            return self._retry(tenant_id, [number])
+        except Exception:
+            logger.exception("an external alert could not be looked at again", alert=number)
+            with self._database.session(tenant_id) as session:
+                if row := session.get(ReceivedAlert, number):
+                    _wait(row)
+            return 0
 
     def _look(self, tenant_id: str, items: Sequence[Item]) -> list[_Found]:
         deadline = time.monotonic() + LOOKING_SECONDS
-        found = []
+        asked: dict[int, Ask] = {}
+        skews = [0.0] * len(items)
         with self._database.read(tenant_id) as session:
             known, clock = _known(session, items), clocks.Clocks(session, tenant_id)
-            for item in items:
-                alert, resolution, skew = item.alert, None, 0.0
-                if alert is not None:
-                    skew = clock.skew(alert)
+            for number, item in enumerate(items):
+                if item.alert is not None:
+                    skews[number] = clock.skew(item.alert)
                     row = known.get(identity(item))
-                    repeated = row is not None and item.digest in row.digests
-                    if not repeated and time.monotonic() < deadline:
-                        resolution = resolve(session, self._store, tenant_id, alert, skew)
-                found.append(_Found(resolution, skew))
-        return found
+                    if row is None or item.digest not in row.digests:
+                        asked[number] = Ask(item.alert, skews[number])
+            found: dict[int, Resolution] = {}
+            for part in parts(list(asked), AT_ONCE):
+                if time.monotonic() < deadline:
+                    resolved = resolve(session, self._store, tenant_id, [asked[number] for number in part])
+                    found |= dict(zip(part, resolved, strict=True))
+        return [_Found(found.get(number), skew) for number, skew in enumerate(skews)]
 
     def _keep(
         self, session: Session, tenant_id: str, items: Sequence[Item], found: Sequence[_Found]
@@ -168,6 +186,7 @@ class ExternalAlerts:
                 result = "updated"
             known = (ours.id, ours.incident_id, ours.machine_id, item.alert.alert_id, row.confidence)
             outcomes.append(Outcome(item.place, result, item.format, *known))
+        offering.make()
         return outcomes
 
     def _create(
@@ -212,7 +231,7 @@ class ExternalAlerts:
             made.append(row)
             _set_status(session, alerts[identifier], alert.status)
             clock.note(alert, each.resolution)
-            offering.offer(alert, identifier, other_end(alert, resolution))
+            offering.note(alert, identifier, other_end(alert, resolution))
         session.add_all(made)
         session.flush()
         return made
@@ -250,17 +269,28 @@ class ExternalAlerts:
         row.updated_time = now()
         if resolution.confidence > row.confidence or row.state != SETTLED:
             _note_resolution(row, alert, resolution)
-        offering.offer(alert, ours.id, other_end(alert, resolution))
+        offering.note(alert, ours.id, other_end(alert, resolution))
         session.flush()
 
-    def _retry(self, tenant_id: str, number: int) -> bool:
+    def _retry(self, tenant_id: str, numbers: Sequence[int]) -> int:
+        """Look for waiting alerts together; how many gained something."""
         with self._database.read(tenant_id) as session:
-            row = session.get(ReceivedAlert, number)
-            if row is None or row.state != WAITING:
-                return False
-            alert, digests = read_alert(row.body, kept=True), row.digests
-            skew = clocks.Clocks(session, tenant_id).skew(alert)
-            resolution = resolve(session, self._store, tenant_id, alert, skew)
+            mine = ReceivedAlert.id.in_(numbers), ReceivedAlert.state == WAITING
+            rows = session.scalars(select(ReceivedAlert).where(*mine)).all()
+            clock = clocks.Clocks(session, tenant_id)
+            alerts = [read_alert(row.body, kept=True) for row in rows]
+            asks = [Ask(alert, clock.skew(alert)) for alert in alerts]
+            found = resolve(session, self._store, tenant_id, asks)
+            known = [(row.id, row.digests) for row in rows]
+        return sum(
+            self._note_found(tenant_id, number, digests, ask, each)
+            for (number, digests), ask, each in zip(known, asks, found, strict=True)
+        )
+
+    def _note_found(
+        self, tenant_id: str, number: int, digests: Sequence[str], ask: Ask, resolution: Resolution
+    ) -> bool:
+        alert = ask.alert
         with self._database.session(tenant_id) as session:
             lock(session, tenant_id)
             row = session.get(ReceivedAlert, number, with_for_update=True)
@@ -276,7 +306,8 @@ class ExternalAlerts:
             if other or not (more or resolution.whole):
                 _wait(row)
                 return False
-            extend_alert(session, ours, draft(tenant_id, row.identity, alert, resolution, skew), self._window)
+            changed = draft(tenant_id, row.identity, alert, resolution, ask.skew)
+            extend_alert(session, ours, changed, self._window)
             _note_resolution(row, alert, resolution)
             clocks.Clocks(session, tenant_id).learn(alert, resolution)
         return True

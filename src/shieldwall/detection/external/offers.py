@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from sqlalchemy import func, select
@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 
 from shieldwall import log
 from shieldwall.detection.external import policy
-from shieldwall.detection.external.harmless import why_harmless
+from shieldwall.detection.external.batches import parts
+from shieldwall.detection.external.harmless import Harmless
 from shieldwall.detection.external.models import (
     ACCEPTED,
     APPLIED,
@@ -53,6 +54,14 @@ class Value:
     text: str
 
 
+class _Name(NamedTuple):
+    """What a value is known by."""
+
+    type: str
+    compared: str
+    digest: str
+
+
 def malicious(alert: ExternalAlert, other_end: Sequence[str]) -> Iterator[Value]:
     """What an alert accuses: its files by their strongest hash, the other end's addresses, and its names."""
     for file in alert.files:
@@ -73,35 +82,49 @@ def malicious(alert: ExternalAlert, other_end: Sequence[str]) -> Iterator[Value]
 
 
 class Offering:
-    """Makes the offers of one transaction: the policy is read once, and each value looked at once."""
+    """Makes the offers of one transaction, all at its end: few statements look at all of their values."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._policy = policy.load(session)
-        self._seen: set[str] = set()
-        self._waiting = _count(session, IndicatorOffer.state == OFFERED)
-        self._applied = _applied_today(session)
+        self._noted: list[tuple[policy.Rule, ExternalAlert, str, Value, _Name]] = []
 
-    def offer(self, alert: ExternalAlert, alert_id: str, other_end: Sequence[str]) -> None:
-        """Offer or accept what the tenant's policy says of this alert."""
+    def note(self, alert: ExternalAlert, alert_id: str, other_end: Sequence[str]) -> None:
+        """Offer or accept later what the tenant's policy says of this alert."""
         rule = self._policy.rule_for(alert)
         if rule is None or rule.mode == "off" or alert.status == "Resolved":
             return
         for value in malicious(alert, other_end):
-            if value.kind not in rule.types or not (digest := self._new(value)):
+            if value.kind in rule.types and (name := _name(value)):
+                self._noted.append((rule, alert, alert_id, value, name))
+
+    def make(self) -> None:
+        """Make the offers of all noted values that are new, and that may be offered."""
+        if not self._noted:
+            return
+        waiting = _count(self._session, IndicatorOffer.state == OFFERED)
+        applied, beyond = _applied_today(self._session), 0
+        names = {name for *_, name in self._noted}
+        done = _known(self._session, names)
+        harmless = Harmless(self._session, self._policy.allowed, [name[:2] for name in names - done])
+        for rule, alert, alert_id, value, name in self._noted:
+            if name in done:
                 continue
-            applies = rule.mode == "apply" and self._applied < APPLIED_PER_DAY
-            if not applies and self._waiting >= OPEN_LIMIT:
-                logger.warning("more indicators are offered than are looked at", limit=OPEN_LIMIT)
-                return
-            self._applied, self._waiting = self._applied + applies, self._waiting + (not applies)
+            done.add(name)
+            if harmless.why(name.type, name.compared):
+                continue
+            applies = rule.mode == "apply" and applied < APPLIED_PER_DAY
+            if not applies and waiting >= OPEN_LIMIT:
+                beyond += 1
+                continue
+            applied, waiting = applied + applies, waiting + (not applies)
             time = now()
             self._session.add(
                 IndicatorOffer(
                     alert_id=alert_id,
                     indicator_type=value.type,
                     indicator_value=value.text,
-                    digest=digest,
+                    digest=name.digest,
                     action=rule.action,
                     severity=alert.severity,
                     title=alert.title,
@@ -113,21 +136,9 @@ class Offering:
                     decided_time=time if applies else None,
                 )
             )
-
-    def _new(self, value: Value) -> str:
-        """The digest of a value that may be offered; empty for any other."""
-        try:
-            compared = match_value(value.type, value.text)
-        except ApiError:
-            return ""
-        digest = hashlib.sha256(f"{value.type}\n{compared}".encode()).hexdigest()
-        if digest in self._seen:
-            return ""
-        self._seen.add(digest)
-        known = _is_known(self._session, value.type, compared, digest)
-        if known or why_harmless(self._session, value.type, compared, self._policy.allowed):
-            return ""
-        return digest
+        self._noted.clear()
+        if beyond:
+            logger.warning("more indicators are offered than are looked at", limit=OPEN_LIMIT, beyond=beyond)
 
 
 class IndicatorOffers:
@@ -228,9 +239,30 @@ def _detail(row: IndicatorOffer) -> dict[str, Any]:
     return {"type": row.indicator_type, "value": row.indicator_value, "alert": row.alert_id}
 
 
-def _is_known(session: Session, kind: str, compared: str, digest: str) -> bool:
-    offered = select(IndicatorOffer.id).where(IndicatorOffer.digest == digest)
-    return session.scalar(offered) is not None or _listed(session, kind, compared) is not None
+def _name(value: Value) -> _Name | None:
+    """None for a value that no indicator can have."""
+    try:
+        compared = match_value(value.type, value.text)
+    except ApiError:
+        return None
+    digest = hashlib.sha256(f"{value.type}\n{compared}".encode()).hexdigest()
+    return _Name(value.type, compared, digest)
+
+
+def _known(session: Session, names: Iterable[_Name]) -> set[_Name]:
+    """Those that were offered before or are on the list."""
+    found: set[_Name] = set()
+    for part in parts(sorted(names)):
+        offered = select(IndicatorOffer.digest).where(
+            IndicatorOffer.digest.in_([each.digest for each in part])
+        )
+        listed = select(Indicator.indicator_type, Indicator.match_value).where(
+            Indicator.indicator_type.in_({each.type for each in part}),
+            Indicator.match_value.in_([each.compared for each in part]),
+        )
+        digests, pairs = set(session.scalars(offered)), {tuple(row) for row in session.execute(listed)}
+        found |= {each for each in part if each.digest in digests or each[:2] in pairs}
+    return found
 
 
 def _listed(session: Session, kind: str, compared: str) -> Indicator | None:
