@@ -45,6 +45,10 @@ RATE = 10_000
 """Events a second that are kept up with."""
 LATENCY = 3.0
 BATCH = 500
+SMALL_BLOCKS = (
+    "SETTINGS max_threads = 1, max_insert_threads = 1, max_block_size = 8192, "
+    "min_insert_block_size_rows = 8192, min_insert_block_size_bytes = 16000000"
+)
 KEPT_DAYS = 20_000
 """Recordings are some years old."""
 
@@ -112,10 +116,8 @@ def kept_rules(folder: Path) -> list[Watched]:
     return [Watched(Rule(*parts), None) for parts in json.loads((folder / "rules.json").read_text())]
 
 
-def opened(folder: Path, memory: int = 1_000_000_000) -> TelemetryStore:
-    return TelemetryStore.open(
-        replace(Settings(), data=folder / "data", telemetry_memory=memory, retention_days=KEPT_DAYS)
-    )
+def opened(folder: Path) -> TelemetryStore:
+    return TelemetryStore.open(replace(Settings(), data=folder / "data", retention_days=KEPT_DAYS))
 
 
 def fill(given: argparse.Namespace) -> None:
@@ -124,7 +126,7 @@ def fill(given: argparse.Namespace) -> None:
         recorded(given.recordings) if given.recordings else made_records(min(given.events, given.imported))
     )
     with stores(given.folder / "data") as (_, database, tenant):
-        store = opened(given.folder, memory=6_000_000_000)
+        store = opened(given.folder)
 
         async def work() -> None:
             ingester = Ingester(store, database, sources=Sources(store, database))
@@ -159,7 +161,7 @@ def again(store: TelemetryStore, repeat: int) -> None:
                     f"INSERT INTO shieldwall.{name} "
                     f"SELECT * REPLACE(concat(DeviceId, '~{repeat}') AS DeviceId, "
                     f"Timestamp + toIntervalSecond({repeat}) AS Timestamp) "
-                    f"FROM (SELECT * FROM shieldwall.{name} WHERE position(DeviceId, '~') = 0)"
+                    f"FROM (SELECT * FROM shieldwall.{name} WHERE position(DeviceId, '~') = 0) {SMALL_BLOCKS}"
                 )
 
 
