@@ -170,8 +170,10 @@ def scored(ask: Ask, rows: Iterable[Row], hinted: Iterable[str], behind: frozens
     ``hinted`` are the devices that the alert names, ``behind`` those behind a gateway with its source
     address.
     """
-    names, network = frozenset(hinted), ask.alert.network
-    found = [match for row in rows for match in _scored(row, network, ask.told, ask.moment, names, behind)]
+    names, network, told, moment = frozenset(hinted), ask.alert.network, ask.told, ask.moment
+    source = network.source_address
+    inside = source is not None and not ip_address(source).is_global
+    found = [match for row in rows for match in _scored(row, network, told, moment, names, behind, inside)]
     return sorted(found, key=lambda match: (-match.score, abs(match.offset - ask.skew)))
 
 
@@ -230,6 +232,7 @@ def _scored(
     moment: datetime,
     hinted: frozenset[str],
     behind: frozenset[str],
+    inside: bool,
 ) -> Iterator[Match]:
     protocol = (network.protocol or "").lower()
     if protocol in _TRANSPORT and str(row["Protocol"]).lower()[:3] not in (protocol, ""):
@@ -247,7 +250,7 @@ def _scored(
             score, reasons = score + 15, [*reasons, "local address"]
         elif row["DeviceId"] in behind:
             score, reasons = score + 10, [*reasons, "gateway's address"]
-        elif network.source_address and not ip_address(network.source_address).is_global:
+        elif inside:
             # No gateway to the outside stands between: it was another device, or a NAT within the network.
             score -= 20
     else:

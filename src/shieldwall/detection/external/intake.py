@@ -12,7 +12,7 @@ from typing import Literal
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, lazyload
 
 from shieldwall import log
 from shieldwall.alerts.correlation import lock
@@ -173,13 +173,14 @@ class ExternalAlerts:
         offering = offers.Offering(session)
         for row in self._create(session, tenant_id, [(items[n], found[n]) for n in first.values()], offering):
             rows[row.identity] = row
+        raised = _alerts(session, [row.alert_id for row in rows.values()])
         outcomes: list[Outcome] = []
         for number, (item, each) in enumerate(zip(items, found, strict=True)):
             if item.alert is None:
                 outcomes.append(Outcome(item.place, "rejected", item.format, error=item.error))
                 continue
             row = rows[identity(item)]
-            ours = session.get_one(Alert, row.alert_id)
+            ours = raised[row.alert_id]
             result: Result = "created" if number in new else "duplicate"
             if item.digest not in row.digests:
                 self._update(session, row, ours, item, item.alert, each, offering)
@@ -202,8 +203,7 @@ class ExternalAlerts:
             if item.alert is not None
         ]
         identifiers = [identifier for identifier, _ in raise_many(session, drafts, self._window)]
-        raised = session.scalars(select(Alert).where(Alert.id.in_(identifiers)))
-        alerts = {alert.id: alert for alert in raised}
+        alerts = _alerts(session, identifiers)
         clock = clocks.Clocks(session, tenant_id)
         made = []
         for (item, each), identifier in zip(new, identifiers, strict=True):
@@ -326,6 +326,12 @@ def _known(session: Session, items: Sequence[Item]) -> dict[str, ReceivedAlert]:
     names = {identity(item) for item in items if item.alert is not None}
     rows = session.scalars(select(ReceivedAlert).where(ReceivedAlert.identity.in_(names)))
     return {row.identity: row for row in rows}
+
+
+def _alerts(session: Session, identifiers: Sequence[str]) -> dict[str, Alert]:
+    """Alerts by id, in one statement, without what belongs to them."""
+    wanted = select(Alert).where(Alert.id.in_(identifiers)).options(lazyload("*"))
+    return {alert.id: alert for alert in session.scalars(wanted)}
 
 
 def _note_resolution(row: ReceivedAlert, alert: ExternalAlert, found: Resolution) -> None:
