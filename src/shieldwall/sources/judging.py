@@ -50,8 +50,9 @@ def records(batches: str, name: str, bounds: Bounds) -> str:
         lines = f"SELECT *, JSONExtract({text}, {literal(f'Tuple({elements})')}) AS s FROM ({lines})"
     read = (
         f"SELECT batch, tenant, line_no, line, ({form.time}) AS moment, "
-        f"({form.host}) AS named, if(empty(named), sensor, named) AS host, ({form.channel}) AS told, "
-        f"({form.event}) AS event, ({form.provider}) AS provider, ({form.address}) AS address, "
+        f"toLowCardinality({form.host}) AS named, if(empty(named), toLowCardinality(sensor), named) AS host, "
+        f"toLowCardinality({form.channel}) AS told, ({form.event}) AS event, "
+        f"toLowCardinality({form.provider}) AS provider, ({form.address}) AS address, "
         f"({form.inbound}) AS inbound, ({form.data}) AS data, ({form.rest}) AS rest FROM ({lines})"
     )
     latest = f"now64(7) + {bounds.future_seconds}"
@@ -68,7 +69,7 @@ def records(batches: str, name: str, bounds: Bounds) -> str:
     return (
         f"SELECT batch, tenant, source, line_no, ifNull(moment, {_EARLIEST}), host, channel, event, "
         f"provider, address, inbound, if(reason = '', {kind_number(name)}, 0), "
-        f"toInt64(sipHash64(lower(host), line) % {_REPORTS}), if(reason = '', data, line), rest, reason "
+        f"toInt64(xxh3(lower(host), line) % {_REPORTS}), if(reason = '', data, line), rest, reason "
         f"FROM ({judged})"
     )
 

@@ -14,6 +14,8 @@ from shieldwall.telemetry.schema import TABLES
 
 INBOUND = "@inbound"
 """In a kind's conditions: whether a network sensor's record is of the machine that was called."""
+_EVENTS = 1_000_000
+"""More than any event id."""
 _PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "fc00::/7", "fe80::/10")
 ADDRESSES = {"LocalIP": "LocalIPType", "RemoteIP": "RemoteIPType"}
 """Columns of addresses with those of their types."""
@@ -31,10 +33,17 @@ def candidate(form: str) -> str:
     keys = {key: found[0][0] for key, found in _by_key(form).items()}
     if not keys:
         return "0"
-    return (
-        "transform(concat(lower(channel), '\\n', ifNull(toString(event), '')), "
-        f"[{', '.join(map(literal, keys))}], {list(keys.values())}, 0)"
+    # Channels are few, and numbers quickly looked up: no text is made for each record.
+    channels = {
+        channel: place for place, channel in enumerate(dict.fromkeys(channel for channel, _ in keys), 1)
+    }
+    place = f"transform(lower(channel), [{', '.join(map(literal, channels))}], {list(channels.values())}, 0)"
+    numbers = [channels[channel] * _EVENTS + (event or 0) for channel, event in keys]
+    with_event = any(event is not None for _, event in keys)
+    told = (
+        f"if(event BETWEEN 0 AND {_EVENTS - 1}, assumeNotNull(event), {_EVENTS - 1})" if with_event else "0"
     )
+    return f"transform(toInt64({place}) * {_EVENTS} + {told}, {numbers}, {list(keys.values())}, 0)"
 
 
 def kind_number(form: str) -> str:
@@ -74,14 +83,14 @@ def hunting_rows(numbers: Sequence[int], staged: str, group_id: int) -> tuple[li
     return list(filled), "\nUNION ALL\n".join(selects)
 
 
-def _by_key(form: str) -> dict[str, list[tuple[int, Kind]]]:
-    """Kinds with their numbers by channel and event id, which are the same for any id where none is named."""
-    groups: dict[str, list[tuple[int, Kind]]] = {}
+def _by_key(form: str) -> dict[tuple[str, int | None], list[tuple[int, Kind]]]:
+    """Kinds with their numbers by channel, in lower case, and event id, None where any will do."""
+    groups: dict[tuple[str, int | None], list[tuple[int, Kind]]] = {}
     for number, (mapping, kind) in numbered().items():
         if mapping.form == form:
             for channel in kind.channels:
-                for event in kind.events or ("",):
-                    groups.setdefault(f"{channel.lower()}\n{event}", []).append((number, kind))
+                for event in kind.events or (None,):
+                    groups.setdefault((channel.lower(), event), []).append((number, kind))
     return groups
 
 

@@ -115,7 +115,8 @@ class SourceStage:
         names = ", ".join(f"`{name}`" for name in columns)
         self._client.command(
             f"INSERT INTO {DATABASE}.{table} ({names})\n"
-            f"SETTINGS exclude_materialize_skip_indexes_on_insert = '{later}'\n{select}"
+            f"SETTINGS exclude_materialize_skip_indexes_on_insert = '{later}', "
+            f"query_plan_merge_expressions = 0\n{select}"
         )
 
     def _find_devices(self) -> None:

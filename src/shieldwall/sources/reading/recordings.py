@@ -15,7 +15,7 @@ from shieldwall.sources.reading.archives import BROKEN, PlainFile, plain_files, 
 from shieldwall.sources.reading.detect import format_of, source_in
 from shieldwall.sources.reading.repeats import told_apart
 
-BLOCK_BYTES = 32 << 20
+BLOCK_BYTES = 48 << 20
 BLOCK_LINES = 90_000
 """What one block holds at most, but for its last line."""
 
@@ -68,9 +68,7 @@ def _blocks(file: PlainFile, gathered: _Gathered, account: Account) -> Iterator[
     source = source_in(file.head, file.name) if kind == "json" else _TEXT_SOURCES.get(kind, "windows")
     lines = _to_its_end(_lines(file, kind, source, account), file, account)
     # Windows itself numbers what is in its own files.
-    for line in lines if kind == "evtx" else told_apart(lines):
-        if block := gathered.add(source, line):
-            yield block
+    yield from gathered.take(source, lines if kind == "evtx" else told_apart(lines))
 
 
 def _to_its_end(lines: Iterator[bytes], file: PlainFile, account: Account) -> Iterator[bytes]:
@@ -130,19 +128,24 @@ class _Gathered:
         self._lines: dict[str, list[bytes]] = {}
         self._sizes: dict[str, int] = {}
 
-    def add(self, source: str, line: bytes) -> Block | None:
-        """Take a line; the block, where it makes one full."""
-        lines = self._lines.setdefault(source, [])
-        lines.append(line)
-        size = self._sizes[source] = self._sizes.get(source, 0) + len(line)
-        return self._block(source) if size >= BLOCK_BYTES or len(lines) >= BLOCK_LINES else None
+    def take(self, source: str, lines: Iterable[bytes]) -> Iterator[Block]:
+        """Take a file's lines; each block that they make full."""
+        mine = self._lines.setdefault(source, [])
+        size = self._sizes.get(source, 0)
+        for line in lines:
+            mine.append(line)
+            size += len(line)
+            if size >= BLOCK_BYTES or len(mine) >= BLOCK_LINES:
+                yield self._block(source)
+                mine, size = self._lines.setdefault(source, []), 0
+        self._sizes[source] = size
 
     def rest(self) -> Iterator[Block]:
-        for source in list(self._lines):
+        for source in [source for source, lines in self._lines.items() if lines]:
             yield self._block(source)
 
     def _block(self, source: str) -> Block:
         lines = self._lines.pop(source)
-        del self._sizes[source]
+        self._sizes.pop(source, None)
         self._account.records += len(lines)
         return Block(source, b"\n".join(lines), len(lines))
