@@ -10,11 +10,12 @@ from shieldwall.api.app import MODULES
 from tests.api.conftest import ALL, DEVICE, FOREIGN, URL, Api
 from tests.conftest import OTHER_TENANT, TENANT
 
+SERVED = ("/api", "/v1.0", "/beta")
 ROUTES = [
     (method, route.path, route)
     for module in MODULES
     for route in module.router.routes
-    if isinstance(route, APIRoute) and route.path.startswith(("/api", "/v1.0"))
+    if isinstance(route, APIRoute) and route.path.startswith(SERVED)
     for method in route.methods
 ]
 PUBLIC = {
@@ -40,7 +41,7 @@ def test_every_route_is_one_of_the_api_or_meant_to_be_public() -> None:
         route.path
         for module in MODULES
         for route in module.router.routes
-        if not route.path.startswith(("/api", "/v1.0"))
+        if not route.path.startswith(SERVED)
     }
     assert {
         path
@@ -54,7 +55,7 @@ def test_no_route_answers_without_a_token_or_with_a_wrong_one(api: Api) -> None:
         for headers in ({}, {"Authorization": "Bearer x.y.z"}, {"Authorization": "Basic YTpi"}):
             answer = api.http.request(method, URL + concrete(path), headers=headers)
             assert answer.status_code == 401, path
-            code = "InvalidAuthenticationToken" if path.startswith("/v1.0") else "Unauthorized"
+            code = "InvalidAuthenticationToken" if path.startswith(("/v1.0", "/beta")) else "Unauthorized"
             assert answer.json()["error"]["code"] == code
             assert answer.headers["www-authenticate"] == "Bearer"
 

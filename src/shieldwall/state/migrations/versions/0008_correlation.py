@@ -1,6 +1,7 @@
 """correlation over devices"""
 
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +11,7 @@ down_revision: str | None = "0007"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
-_ADDED: dict[str, dict[str, tuple[sa.types.TypeEngine[object], str]]] = {
+_ADDED: dict[str, dict[str, tuple[sa.types.TypeEngine[Any], str]]] = {
     "incidents": {
         "named_by_hand": (sa.Boolean(), "false"),
         "graded_by_hand": (sa.Boolean(), "false"),
@@ -35,7 +36,7 @@ def upgrade() -> None:
     for table, columns in _ADDED.items():
         for name, (kind, _) in columns.items():
             op.add_column(table, sa.Column(name, kind, nullable=True))
-        values = {sa.column(name): sa.text(value) for name, (_, value) in columns.items()}
+        values: dict[Any, Any] = {sa.column(name): sa.text(value) for name, (_, value) in columns.items()}
         op.execute(sa.update(sa.table(table, *values)).values(values))
         with op.batch_alter_table(table) as batch:
             for name, (kind, _) in columns.items():
