@@ -15,7 +15,7 @@ from shieldwall.sources.reading.archives import BROKEN, PlainFile, plain_files, 
 from shieldwall.sources.reading.detect import format_of, source_in
 from shieldwall.sources.reading.repeats import told_apart
 
-BLOCK_BYTES = 48 << 20
+BLOCK_BYTES = 40 << 20
 BLOCK_LINES = 90_000
 """What one block holds at most, but for its last line."""
 
