@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from zlib import crc32
 
 from sqlalchemy import Table, func, select, text
@@ -77,8 +77,7 @@ class Placement:
     """Whether the incident was there before."""
 
 
-@dataclass(frozen=True)
-class _Named:
+class _Named(NamedTuple):
     """An alert that names some entity, as what, and when."""
 
     alert: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
@@ -109,19 +110,15 @@ def load_groups(session: Session, numbers: Collection[int]) -> dict[int, Group]:
     listed = sorted(numbers)
     for start in range(0, len(listed), CHUNK):
         part = listed[start : start + CHUNK]
-        locked = select(Incident).where(Incident.id.in_(part)).order_by(Incident.id).with_for_update()
-        rows = session.scalars(locked.execution_options(populate_existing=True)).all()
+        facts = (Incident.id, Incident.status, Incident.assigned_to, Incident.classification)
+        locked = select(*facts, Incident.determination, Incident.apart_from).where(Incident.id.in_(part))
+        rows = session.execute(locked.order_by(Incident.id).with_for_update()).all()
         counted = select(Alert.incident_id, func.count()).where(Alert.incident_id.in_(part))
         sizes = dict(session.execute(counted.group_by(Alert.incident_id)).all())
-        for row in rows:
-            found[row.id] = Group(
-                row.id,
-                row.status,
-                row.assigned_to,
-                row.classification,
-                row.determination,
-                frozenset(row.apart_from),
-                sizes.get(row.id, 0),
+        for number, status, owner, classification, determination, apart in rows:
+            size = sizes.get(number, 0)
+            found[number] = Group(
+                number, status, owner, classification, determination, frozenset(apart), size
             )
     return found
 
@@ -148,16 +145,33 @@ def create_incidents(session: Session, tenant_id: str, groups: Sequence[Group]) 
                 "apart_from": sorted(group.apart_from),
             }
         )
-    made = session.scalars(insert(Incident).returning(Incident.id, sort_by_parameter_order=True), rows)
-    return dict(zip((group.id for group in groups), made.all(), strict=True))
+    numbers = _insert(session, rows)
+    return dict(zip((group.id for group in groups), numbers, strict=True))
+
+
+def _insert(session: Session, rows: list[dict[str, Any]]) -> list[int]:
+    """Store incidents; their numbers in the order of the rows."""
+    if session.get_bind().dialect.name != "sqlite":
+        made = insert(Incident).returning(Incident.id, sort_by_parameter_order=True)
+        return list(session.scalars(made, rows))
+    # SQLite tells one number for each statement only. It has one writer, so the next numbers are known.
+    first = (session.scalar(select(func.max(Incident.id))) or 0) + 1
+    numbers = list(range(first, first + len(rows)))
+    session.execute(
+        insert(Incident), [{**row, "id": number} for row, number in zip(rows, numbers, strict=True)]
+    )
+    return numbers
 
 
 def merge_incidents(session: Session, groups: Mapping[int, Group]) -> None:
     """Empty each stored incident that was merged into another one, and leave a pointer behind."""
     for group in sorted(groups.values(), key=lambda each: each.age):
         if group.id > 0 and group.into is not None:
-            source = session.get_one(Incident, group.id)
-            merge(session, source, session.get_one(Incident, group.root(groups).id))
+            source, target = (
+                session.get_one(Incident, number, populate_existing=True)
+                for number in (group.id, group.root(groups).id)
+            )
+            merge(session, source, target)
 
 
 def merge(session: Session, source: Incident, target: Incident) -> None:

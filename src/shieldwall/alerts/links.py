@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
@@ -189,6 +189,7 @@ def _users(item: EvidenceDraft | Evidence) -> Iterator[Link]:
     yield Link("user", f"{domain}\\{name}", f"{item.domain_name}\\{item.account_name}".removeprefix("None\\"))
 
 
+@lru_cache(maxsize=10_000)
 def _address(text: str | None) -> str | None:
     """An address in its one form; None for what is none, or is of no one host."""
     try:

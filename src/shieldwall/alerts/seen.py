@@ -53,9 +53,9 @@ class Seen:
         """How widely it is seen, see ``weights.commonness``."""
         if self.measured is None:
             self.measured = commonness(
-                _estimate(self.devices, DEVICE_BITS),
-                _estimate(self.titles, SMALL_BITS),
-                _estimate(self.days, SMALL_BITS),
+                _DEVICES[self.devices.bit_count()],
+                _SMALL[self.titles.bit_count()],
+                _SMALL[self.days.bit_count()],
             )
         return self.measured
 
@@ -141,7 +141,9 @@ def chunks(values: Iterable[str]) -> Iterable[list[str]]:
     return (listed[start : start + CHUNK] for start in range(0, len(listed), CHUNK))
 
 
-def _estimate(bits: int, size: int) -> float:
-    """How many elements set these bits."""
-    clear = size - bits.bit_count()
-    return -size * math.log(max(clear, 0.5) / size)
+def _estimates(size: int) -> list[float]:
+    """How many elements set so many bits of a bitmap of ``size``."""
+    return [-size * math.log(max(size - bits, 0.5) / size) for bits in range(size + 1)]
+
+
+_DEVICES, _SMALL = _estimates(DEVICE_BITS), _estimates(SMALL_BITS)

@@ -10,9 +10,12 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import permutations
+from typing import NamedTuple
 
 from shieldwall.alerts.links import Kind, Link
 
+_NO_TIME = timedelta(0)
 THRESHOLD = 1.0
 NEW, TURNS = 0.3, timedelta(days=3)
 FEW, DOUBT, HISTORY = 50, 0.4, timedelta(days=7)
@@ -84,11 +87,16 @@ a device's own names are as common as others name them."""
 
 def weight_of(mine: Kind, other: Kind) -> Weight | None:
     """What it is worth that one alert names an entity as ``mine`` and another as ``other``."""
-    return _ALIKE.get(mine) if mine == other else _PAIRS.get(frozenset((mine, other)))
+    return _WEIGHTS.get((mine, other))
 
 
-@dataclass(frozen=True)
-class Span:
+_WEIGHTS: Mapping[tuple[Kind, Kind], Weight] = {
+    **{(kind, kind): weight for kind, weight in _ALIKE.items()},
+    **{(one, other): weight for pair, weight in _PAIRS.items() for one, other in permutations(pair, 2)},
+}
+
+
+class Span(NamedTuple):
     """From an alert's first event to its last."""
 
     first: datetime
@@ -96,7 +104,9 @@ class Span:
 
     def gap(self, other: Span) -> timedelta:
         """The time between the two; none when they overlap."""
-        return max(self.first - other.last, other.first - self.last, timedelta(0))
+        if self.first > other.last:
+            return self.first - other.last
+        return other.first - self.last if other.first > self.last else _NO_TIME
 
 
 @dataclass(frozen=True)
