@@ -268,6 +268,15 @@ def test_tenants_have_nothing_in_common(devices: Database) -> None:
     assert one != two
 
 
+def test_a_session_of_one_tenant_numbers_incidents_past_those_of_others(devices: Database) -> None:
+    other = "22222222-2222-4222-8222-222222222222"
+    (taken,) = raised(devices, an_alert("theirs", FILE, device=None, tenant=other))
+    with devices.session(TENANT) as session:
+        alert, new = raise_alert(session, an_alert("ours", FILE), WINDOW)
+        assert new
+        assert alert.incident_id > taken
+
+
 def test_a_replay_changes_nothing(devices: Database) -> None:
     drafts = [an_alert("one", FILE), an_alert("two", FILE, C2, device=SECOND, minutes=5)]
     before = raised(devices, *drafts)

@@ -154,8 +154,10 @@ def _insert(session: Session, rows: list[dict[str, Any]]) -> list[int]:
     if session.get_bind().dialect.name != "sqlite":
         made = insert(Incident).returning(Incident.id, sort_by_parameter_order=True)
         return list(session.scalars(made, rows))
-    # SQLite tells one number for each statement only. It has one writer, so the next numbers are known.
-    first = (session.scalar(select(func.max(Incident.id))) or 0) + 1
+    # SQLite tells one number for each statement only. It has one writer, so the next numbers are known;
+    # they are counted over all tenants, whatever the session sees.
+    newest = session.connection().scalar(select(func.max(Incident.__table__.c.id)))
+    first = (newest or 0) + 1
     numbers = list(range(first, first + len(rows)))
     session.execute(
         insert(Incident), [{**row, "id": number} for row, number in zip(rows, numbers, strict=True)]
