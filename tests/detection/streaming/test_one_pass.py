@@ -182,7 +182,9 @@ conditions = st.recursive(
     max_leaves=6,
 )
 MADE = "extend Lower = tolower(ProcessCommandLine), Member = tostring(AdditionalFields.Pipe)"
+KIND = 'ActionType == "ProcessCreated" and '
 queries = st.one_of(
+    st.builds(lambda a: f"DeviceProcessEvents | {MADE} | where {KIND}({a})", conditions),
     st.builds(lambda a: f"DeviceProcessEvents | {MADE} | where {a}", conditions),
     st.builds(
         lambda a, b: (

@@ -15,17 +15,19 @@ Wanted = dict[Place, frozenset[Anchor]]
 """By column the texts of which one must be there; columns that are not in it may hold anything."""
 
 
-def wanted(needs: Iterable[Need]) -> list[Wanted] | None:
-    """What rows need there for any of the rules; None when a rule may find rows of any kind."""
+def wanted(needs: Iterable[Need]) -> tuple[list[Wanted], list[Need]]:
+    """What rows need there for rules that ask for kinds, one or the other; and the needs of other rules."""
+    anywhere: list[Need] = []
     terms: dict[tuple[Place, ...], set[frozenset[tuple[Place, frozenset[Anchor]]]]] = {}
     for need in needs:
         if need == NEVER:
             continue
         found = _of_kinds(need)
         if not found:
-            return None
+            anywhere.append(need)
+            continue
         terms.setdefault(tuple(sorted(found)), set()).add(frozenset(found.items()))
-    return [term for places, some in terms.items() for term in _merged(places, some)]
+    return [term for places, some in terms.items() for term in _merged(places, some)], anywhere
 
 
 def _of_kinds(need: Need) -> Wanted:

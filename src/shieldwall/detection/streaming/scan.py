@@ -8,15 +8,16 @@ ignore case it would be 1.8 s, which is why the column is put into lower case in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 from shieldwall.detection.streaming import kinds
 from shieldwall.detection.streaming.compiling import CompiledRule
 from shieldwall.detection.streaming.kinds import Place
-from shieldwall.detection.streaming.needs import All, Anchor, Kind, Need, Not, anchors, trigger
-from shieldwall.detection.streaming.texts import SPECIAL, searched
+from shieldwall.detection.streaming.needs import All, Anchor, Kind, Need, Not, anchors, is_common, trigger
+from shieldwall.detection.streaming.texts import SPECIAL, is_told, searched
 from shieldwall.kql import sql
 from shieldwall.kql.operations import quote_pattern
 from shieldwall.telemetry.ddl import DATABASE
@@ -52,18 +53,25 @@ class TableScan:
             place: _packed(old.get(place, ()), texts if place[1] == "number" else texts | {*SPECIAL})
             for place, texts in sorted(wanted.items())
         }
-        self._numbers: dict[Anchor, int] = {}
-        self._sets: list[tuple[int, ...]] = []
-        places: dict[Place, set[int]] = {}
-        for (column, kind), sets in self.texts.items():
-            for texts in sets:
-                numbers = tuple(
-                    self._numbers.setdefault(Anchor(column, kind, text), len(self._numbers)) for text in texts
+        self._numbers = {
+            anchor: number
+            for number, anchor in enumerate(
+                dict.fromkeys(
+                    Anchor(*place, text)
+                    for place, sets in self.texts.items()
+                    for texts in sets
+                    for text in texts
                 )
-                self._sets.append(numbers)
-                places.setdefault((column, kind), set()).update(numbers)
+            )
+        }
+        self._kinds, self._anywhere = kinds.wanted(rule.need for rule in self.rules)
+        self._searches = list(self._all_searches())
+        self._sets = [
+            tuple(self._numbers[Anchor(*search.place, text)] for text in search.texts)
+            for search in self._searches
+        ]
         self._unsure = {
-            number: places[place]
+            number: {self._numbers[Anchor(*place, other)] for others in self.texts[place] for other in others}
             for place in self.texts
             for text in SPECIAL
             if (number := self._numbers.get(Anchor(*place, text))) is not None
@@ -82,52 +90,81 @@ class TableScan:
                 self._by_trigger.setdefault(self._numbers[anchor], []).append(number)
         self._remembered: dict[Found, tuple[int, ...]] = {}
 
+    def _all_searches(self) -> Iterator[_Search]:
+        """What is searched for: of rows of kinds that rules ask for all, of others what is of any kind."""
+        wanted: dict[Place, set[str]] = {}
+        for need in self._anywhere:
+            for anchor in anchors(need):
+                wanted.setdefault((anchor.column, anchor.kind), set()).add(anchor.literal)
+        for place, sets in self.texts.items():
+            apart = bool(self._anywhere and self._kinds) and not _Search(place, (), "all").of_kinds
+            for texts in sets:
+                yield _Search(place, texts, "kinds" if apart else "all")
+            if apart and place in wanted:
+                texts = tuple(sorted(wanted[place] if place[1] == "number" else wanted[place] | {*SPECIAL}))
+                yield _Search(place, texts, "others")
+
     def statement(self, where: str) -> str:
         """SQL that gives the keys of rows under ``where`` for each tenant and set of texts that they have."""
-        columns = [
-            f"arraySort({expression}) AS s{place}" for place, expression in enumerate(self._expressions)
-        ]
-        names = [f"s{place}" for place in range(len(columns))]
+        names = [f"s{place}" for place in range(len(self._searches))]
         some = "" if self.always else f" WHERE {' OR '.join(f'notEmpty({name})' for name in names) or '0'}"
+        if not self._anywhere:
+            legs = [self._leg("kinds", where, self._of_kinds)]
+        elif not self._kinds:
+            legs = [self._leg("all", where, "1")]
+        else:
+            legs = [
+                self._leg("kinds", where, self._of_kinds),
+                self._leg("others", where, f"NOT {self._of_kinds}"),
+            ]
         return (
-            f"SELECT toString(TenantId), {', '.join(['groupArray(k)', *names])} FROM (SELECT TenantId, "
-            f"{', '.join([f'{row_key(TABLES[self.table])} AS k', *columns])} "
-            f"FROM {DATABASE}.{self.table} AS q "
-            f"WHERE {where}{self._of_kinds}){some} GROUP BY {', '.join(['TenantId', *names])}"
+            f"SELECT toString(TenantId), {', '.join(['groupArray(k)', *names])} "
+            f"FROM ({' UNION ALL '.join(legs)}){some} GROUP BY {', '.join(['TenantId', *names])}"
+        )
+
+    def _leg(self, rows: str, where: str, of_kinds: str) -> str:
+        """SQL of what is searched for in these rows.
+
+        What tells of kinds is found first, in a SELECT of its own: each of its names in the condition would
+        be read as all that it stands for.
+        """
+        first: list[str] = []
+        then: list[str] = []
+        for place, search in enumerate(self._searches):
+            name = f"s{place}"
+            found = f"arraySort({search.expression}) AS {name}"
+            if search.of_kinds:
+                first.append(found)
+                then.append(name)
+            else:
+                then.append(found if search.rows in (rows, "all") else f"emptyArrayUInt64() AS {name}")
+        return (
+            f"SELECT {', '.join(['TenantId', f'{row_key(TABLES[self.table])} AS k', *then])} "
+            f"FROM (SELECT {', '.join(['*', *first])} FROM {DATABASE}.{self.table} AS q WHERE {where}) AS q "
+            f"WHERE {of_kinds}"
         )
 
     @cached_property
     def _of_kinds(self) -> str:
-        """SQL, with AND in front, that is true of rows of the kinds that rules ask for."""
-        wanted = kinds.wanted(rule.need for rule in self.rules)
-        if wanted is None:
-            return ""
+        """SQL that is true of rows of the kinds that rules ask for."""
         terms = [
             " AND ".join(
                 self._one_of(place, {anchor.literal for anchor in found}) for place, found in term.items()
             )
-            for term in wanted
+            for term in self._kinds
         ]
-        return f" AND ({' OR '.join(f'({term})' for term in terms) or 'false'})"
+        return f"({' OR '.join(f'({term})' for term in terms) or 'false'})"
 
     def _one_of(self, place: Place, texts: set[str]) -> str:
         """SQL that is true of rows with one of the texts, or with a character that may stand for others."""
         parts = []
-        number = 0
-        for other, sets in self.texts.items():
-            for listed in sets:
-                if other == place:
-                    found = [str(at) for at, text in enumerate(listed, 1) if text in texts or text in SPECIAL]
-                    parts.append(f"hasAny(s{number}, [{', '.join(found)}])" if found else "false")
-                number += 1
+        for number, search in enumerate(self._searches):
+            if search.place == place:
+                found = [
+                    str(at) for at, text in enumerate(search.texts, 1) if text in texts or text in SPECIAL
+                ]
+                parts.append(f"hasAny(s{number}, [{', '.join(found)}])" if found else "false")
         return f"({' OR '.join(parts)})"
-
-    @cached_property
-    def _expressions(self) -> tuple[str, ...]:
-        """SQL of an array of places in each set, from 1."""
-        return tuple(
-            _expression(column, kind, texts) for (column, kind), sets in self.texts.items() for texts in sets
-        )
 
     def candidates(self, found: Found) -> tuple[int, ...]:
         """The rules that may find a row with these texts."""
@@ -159,6 +196,25 @@ class TableScan:
             return tuple(parts)
         plain = frozenset(part for part in parts if isinstance(part, int))
         return _Either(plain, tuple(part for part in parts if not isinstance(part, int)))
+
+
+@dataclass(frozen=True)
+class _Search:
+    """Texts that are searched for in a column, of rows of the kinds that rules ask for, of others, or all."""
+
+    place: Place
+    texts: tuple[str, ...]
+    rows: Literal["kinds", "others", "all"]
+
+    @property
+    def of_kinds(self) -> bool:
+        """Whether it tells of what kind a row is."""
+        return is_common(Anchor(*self.place, ""))
+
+    @cached_property
+    def expression(self) -> str:
+        """SQL of the numbers of the texts that are there, from 1."""
+        return _expression(*self.place, self.texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,9 +261,10 @@ def _expression(column: str, kind: Kind, texts: Sequence[str]) -> str:
     if kind == "number":
         places = ", ".join(map(str, range(1, len(texts) + 1)))
         place = f"transform(ifNull(toInt64({name}), 0), [{', '.join(texts)}], [{places}], 0)"
-        return f"if(isNotNull({name}) AND {place} > 0, [{place}], [])"
+        return f"if(isNotNull({name}) AND {place} > 0, [toUInt64({place})], [])"
     patterns = ", ".join(sql.quote(quote_pattern(text)) for text in texts)
-    return f"multiMatchAllIndices({searched(name, json=kind == 'json')}, [{patterns}])"
+    told = all(text in SPECIAL or is_told(text) for text in texts)
+    return f"multiMatchAllIndices({searched(name, json=kind == 'json', told=told)}, [{patterns}])"
 
 
 def row_key(table: Table) -> str:

@@ -24,6 +24,8 @@ SPECIAL = ("\u212a", "\u017f", "\u0130", "\u0131")
 _PLAIN = re.compile(r"[ -~]*")
 _RUN = re.compile(r"[^\x00-\x1f\x7f-\xa0\u2028\u2029\ud800-\udfff]+")
 _TOO_COMMON = re.compile(r"[A-Za-z0-9 \\/.:,_\"-]?")
+_OUTSIDE_STRINGS = frozenset("truefalsn0123456789+-.{}[],: ")
+"""What JSON has outside of strings, in lower case."""
 _UPPER = "".join(map(chr, range(ord("A"), ord("Z") + 1)))
 _FOLD = str.maketrans(_UPPER, _UPPER.lower())
 
@@ -98,9 +100,20 @@ def _inside(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
-def searched(column: str, *, json: bool) -> str:
-    """SQL of a column as it is searched. JSON is written anew: there is one way then to say something."""
+def is_told(text: str) -> bool:
+    """Whether in JSON it can only stand within a string, and there in one way but for escapes of choice."""
+    return '"' not in text and not set(text) <= _OUTSIDE_STRINGS
+
+
+def searched(column: str, *, json: bool, told: bool = False) -> str:
+    """SQL of a column as it is searched. JSON is written anew: there is one way then to say something.
+
+    Where all texts are ``told`` by strings, that is spared if nothing is escaped that need not be.
+    """
     text = f"JSONExtractRaw({column})" if json else column
+    if json and told:
+        chosen = " AND ".join(f"position({column}, {sql.quote(escape)}) = 0" for escape in ("\\u", "\\/"))
+        text = f"if({chosen}, {column}, {text})"
     old, new = sql.quote(_UPPER + START + END + FOREIGN), sql.quote(_UPPER.lower() + "\x01" * 3)
     return (
         f"concat({sql.quote(START)}, translate({text}, {old}, {new}), "
