@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple, cast
 from zlib import crc32
 
@@ -146,7 +146,7 @@ def _known(
     by_window: dict[float, set[str]] = defaultdict(set)
     for each in candidates:
         for link in each.links:
-            if link.kind not in RATED or not _is_common(seen, link):
+            if not _is_common(seen, link, first):
                 by_window[WINDOWS[link.kind]].add(link.key)
     for times, keys in by_window.items():
         for chunk in chunks(sorted(keys)):
@@ -186,9 +186,12 @@ def _known(
     return known
 
 
-def _is_common(seen: SeenEntities, link: Link) -> bool:
+def _is_common(seen: SeenEntities, link: Link, time: datetime) -> bool:
     """Whether no alert is joined by the entity, whatever part it has in either."""
-    return rarity(seen.of(link.key).common, timedelta(0), weight_of(link.kind, link.kind) or LOGON) == 0
+    if link.kind not in RATED:
+        return False
+    entity = seen.of(link.key)
+    return rarity(entity.common, entity.age(time), weight_of(link.kind, link.kind) or LOGON) == 0
 
 
 class _Placing:
@@ -249,7 +252,7 @@ class _Placing:
         believed = trust(tenant.alerts, tenant.age(alert.span.last))
         for link in alert.links:
             named = self._known.named.get(link.key)
-            if not named:
+            if not named or _is_common(self._seen, link, alert.span.last):
                 continue
             entity = self._seen.of(link.key) if link.kind in RATED else _UNCOUNTED
             common, age = entity.common, entity.age(alert.span.last)
