@@ -34,7 +34,7 @@ def test_the_server_starts_says_how_to_call_it_and_finds_its_data_again(start):
 
 @pytest.mark.root
 @needs_root
-def test_the_demo_becomes_an_incident_with_its_story_and_actions(start):
+def test_the_demo_becomes_an_incident_with_its_story_and_actions(start, tmp_path):
     with start() as shieldwall:
         shieldwall.device()
         demo = shieldwall.command("demo")
@@ -48,7 +48,13 @@ def test_the_demo_becomes_an_incident_with_its_story_and_actions(start):
         assert said == ["reached", "cut off", "reached"], demo.stdout
         assert "attack.sh" in demo.stdout, "the process tree shows who did it"
         alerts = shieldwall.get("/api/alerts", **{"$expand": "evidence"})["value"]
-        assert len({alert["incidentId"] for alert in alerts}) == 1, "one attack is one incident"
+        (number,) = {alert["incidentId"] for alert in alerts}  # one attack is one incident
+        picture = tmp_path / "attack.svg"
+        drawn = shieldwall.command("incident", "show", str(number), "--graph", "svg", "--out", str(picture))
+        assert "nodes" in drawn.stdout, drawn.stderr
+        assert "attack.sh" in picture.read_text()
+        tree = shieldwall.command("incident", "show", str(number), "--graph", "tree").stdout
+        assert "linked to" in tree
         prevented = [alert for alert in alerts if "Demo payload" in alert["title"]]
         assert {entity["detectionStatus"] for entity in prevented[0]["evidence"]} >= {"Prevented"}
         assert {entity["entityType"] for alert in alerts for entity in alert["evidence"]} >= {
