@@ -6,9 +6,10 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any, cast
 
-from sqlalchemy import Table, func, insert, select, update
+from sqlalchemy import Table, case, func, insert, select, update
 from sqlalchemy.orm import Session, lazyload
 
 from shieldwall import metrics
@@ -35,6 +36,8 @@ REPEATS = 100
 
 _ALERTS, _EVIDENCE, _LINKS = (cast(Table, each.__table__) for each in (Alert, Evidence, AlertLink))
 _REMEDIATION = {"Prevented": "Prevented", "Blocked": "Blocked"}
+_STATUSES = ("", "Detected", "Blocked", "Prevented")
+"""What became of an entity, the stronger the later."""
 _EPOCH = datetime(1, 1, 1, tzinfo=UTC)
 
 
@@ -237,6 +240,14 @@ def _raise(
             alert.last_update_time = now()
             _add_evidence(session, alert, draft.evidence)
             _relink(session, alert, draft, int(window.total_seconds()))
+        elif _add_evidence(session, alert, draft.evidence):
+            # One sensor tells sooner than another: what happened earlier may be told later.
+            alert.first_event_time = min(
+                alert.first_event_time or draft.first_event_time, draft.first_event_time
+            )
+            alert.event_count += draft.events
+            alert.last_update_time = now()
+            _relink(session, alert, draft, int(window.total_seconds()))
     if fresh:
         placed = place(session, tenant_id, candidates, window)
         for _, row, _ in fresh:
@@ -258,7 +269,7 @@ def _store(session: Session, fresh: Sequence[tuple[AlertDraft, dict[str, Any], l
     evidence = [
         _evidence_row(row["tenant_id"], row["id"], digest, entity, time)
         for draft, row, _ in fresh
-        for digest, entity in list({each.digest(): each for each in draft.evidence}.items())[:EVIDENCE_LIMIT]
+        for digest, entity in islice(_by_digest(draft.evidence).items(), EVIDENCE_LIMIT)
     ]
     if evidence:
         connection.execute(insert(_EVIDENCE), evidence)
@@ -403,19 +414,55 @@ def _logged_on(device: Device | None) -> list[dict[str, Any]]:
 
 
 def _add_evidence(session: Session, alert: Alert, drafts: Iterable[EvidenceDraft]) -> int:
-    """How many entities are new to the alert."""
-    known = set(session.scalars(select(Evidence.digest).where(Evidence.alert_id == alert.id)))
+    """How many entities are new to the alert, or known to have come to more than was known of them."""
+    present = select(Evidence.digest, Evidence.detection_status).where(Evidence.alert_id == alert.id)
+    known: dict[str, str | None] = dict(session.execute(present).tuples().all())
     rows: list[dict[str, Any]] = []
+    noted = 0
     time = now()
-    for draft in drafts:
-        digest = draft.digest()
-        if digest not in known and len(known) < EVIDENCE_LIMIT:
-            known.add(digest)
+    for digest, draft in _by_digest(drafts).items():
+        if digest in known:
+            if _strength(draft.detection_status) > _strength(known[digest]):
+                _note_status(session, alert, digest, draft)
+                noted += 1
+        elif len(known) < EVIDENCE_LIMIT:
+            known[digest] = draft.detection_status
             rows.append(_evidence_row(alert.tenant_id, alert.id, digest, draft, time))
     if rows:
         session.connection().execute(insert(_EVIDENCE), rows)
         session.expire(alert, ["evidence"])
-    return len(rows)
+    return len(rows) + noted
+
+
+def _by_digest(drafts: Iterable[EvidenceDraft]) -> dict[str, EvidenceDraft]:
+    """Each entity once, with the strongest status that is told of it."""
+    found: dict[str, EvidenceDraft] = {}
+    for draft in drafts:
+        first = found.setdefault(draft.digest(), draft)
+        if _strength(draft.detection_status) > _strength(first.detection_status):
+            found[draft.digest()] = draft
+    return found
+
+
+def _strength(status: str | None) -> int:
+    return _STATUSES.index(status) if status in _STATUSES else 0
+
+
+def _note_status(session: Session, alert: Alert, digest: str, draft: EvidenceDraft) -> None:
+    """What was only seen at first was stopped after all."""
+    status = draft.detection_status
+    session.execute(
+        update(Evidence)
+        .where(Evidence.alert_id == alert.id, Evidence.digest == digest)
+        .values(
+            detection_status=status,
+            remediation_status=case(
+                (Evidence.remediation_status == "None", _REMEDIATION.get(status or "", "None")),
+                else_=Evidence.remediation_status,
+            ),
+        )
+    )
+    session.expire(alert, ["evidence"])
 
 
 def _evidence_row(
