@@ -416,7 +416,7 @@ def _logged_on(device: Device | None) -> list[dict[str, Any]]:
 def _add_evidence(session: Session, alert: Alert, drafts: Iterable[EvidenceDraft]) -> int:
     """How many entities are new to the alert, or known to have come to more than was known of them."""
     present = select(Evidence.digest, Evidence.detection_status).where(Evidence.alert_id == alert.id)
-    known: dict[str, str | None] = dict(session.execute(present).tuples().all())
+    known = {row.digest: row.detection_status for row in session.execute(present)}
     rows: list[dict[str, Any]] = []
     noted = 0
     time = now()
