@@ -99,6 +99,7 @@ def _alert(tenant: str, incident: int, begin: datetime, number: int) -> dict[str
         "id": _id(number),
         "incident_id": incident,
         "severity": ("Low", "Medium", "High")[number % 3],
+        "investigation_state": "Benign",  # of the past: none is to be begun for them
         "status": ("New", "InProgress", "Resolved")[number % 3],
         "detection_source": "CustomerTI",
         "category": "Malware",
