@@ -212,10 +212,7 @@ def _is_address(text: str) -> bool:
 
 
 def _names(text: str | None) -> Iterator[str]:
-    """A host's name, whole and without its domain; the names that every machine has are none."""
+    """A host's name without its domain, which some sources leave out."""
     whole = (text or "").strip().rstrip(".").lower()
-    if not whole or whole in ("localhost", "localhost.localdomain", "-") or _is_address(whole):
-        return
-    yield whole[:253]
-    if (short := whole.partition(".")[0]) != whole and short:
-        yield short
+    if whole and whole not in ("localhost", "localhost.localdomain", "-") and not _is_address(whole):
+        yield whole.partition(".")[0][:253]
