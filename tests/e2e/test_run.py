@@ -55,8 +55,15 @@ def test_the_demo_becomes_an_incident_with_its_story_and_actions(start, tmp_path
         assert "attack.sh" in picture.read_text()
         tree = shieldwall.command("incident", "show", str(number), "--graph", "tree").stdout
         assert "linked to" in tree
-        prevented = [alert for alert in alerts if "Demo payload" in alert["title"]]
-        assert {entity["detectionStatus"] for entity in prevented[0]["evidence"]} >= {"Prevented"}
+
+        def prevented() -> bool:
+            """The file is told of when it is written, and again when it is refused: perhaps a moment later."""
+            found = shieldwall.get("/api/alerts", **{"$expand": "evidence"})["value"]
+            payload = [alert for alert in found if "Demo payload" in alert["title"]]
+            told = {entity["detectionStatus"] for alert in payload for entity in alert["evidence"]}
+            return "Prevented" in told
+
+        assert until(prevented)
         assert {entity["entityType"] for alert in alerts for entity in alert["evidence"]} >= {
             "File",
             "Process",

@@ -3,13 +3,15 @@ of devices."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Index, Integer, String, Text
+from sqlalchemy import JSON, BigInteger, ColumnElement, Index, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from shieldwall.state.base import TENANT_ID, Base, TenantOwned, UtcDateTime
+from shieldwall.devices.models import device_ids
+from shieldwall.state.base import TENANT_ID, Base, DeviceScoped, TenantOwned, UtcDateTime
 
 ROW_ID = BigInteger().with_variant(Integer, "sqlite")
 RULE_ID = String(64)
@@ -142,7 +144,7 @@ class RuleRun(TenantOwned, Base):
     )
 
 
-class RuleResponse(TenantOwned, Base):
+class RuleResponse(TenantOwned, DeviceScoped, Base):
     """An action that a rule asks for because of an alert; written with the alert, carried out afterwards."""
 
     __tablename__ = "detection_rule_responses"
@@ -169,3 +171,7 @@ class RuleResponse(TenantOwned, Base):
         Index(None, "status", "id"),
         {"sqlite_autoincrement": True},
     )
+
+    @classmethod
+    def within(cls, groups: Collection[int]) -> ColumnElement[bool]:
+        return cls.device_id.in_(device_ids(groups))
