@@ -159,6 +159,23 @@ def test_a_remote_logon_joins_the_device_that_it_came_from(devices: Database) ->
         assert [each["kind"] for each in reason["shared"]] == ["remote logon"]
 
 
+def test_an_address_that_went_to_another_device_leads_there(devices: Database) -> None:
+    with devices.session(TENANT) as session:
+        session.get_one(Device, DEVICE).last_ip_address = "10.0.0.5"
+    (before,) = raised(devices, an_alert("long ago", process(10), minutes=-3 * 24 * 60))
+    with devices.session(TENANT) as session:
+        session.get_one(Device, DEVICE).last_ip_address = "10.0.0.6"
+        session.get_one(Device, SECOND).last_ip_address = "10.0.0.5"
+    here, there, third = raised(
+        devices,
+        an_alert("old owner", process(11)),
+        an_alert("new owner", process(20), device=SECOND, minutes=5),
+        an_alert("seen", device=None, minutes=30, links=list(logon_links("10.0.0.5", None))),
+    )
+    assert third == there
+    assert third not in (here, before)
+
+
 def test_an_alert_of_no_device_takes_part_by_its_addresses(devices: Database) -> None:
     seen = EvidenceDraft("Ip", ip_address="10.0.0.5")
     one, two = raised(

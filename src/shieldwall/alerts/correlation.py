@@ -8,19 +8,20 @@ where several servers raise them: the tenant's lock is held until the transactio
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, cast
 from zlib import crc32
 
-from sqlalchemy import Table, func, select, text
+from sqlalchemy import Row, Table, func, select, text
 from sqlalchemy.orm import Session
 
 from shieldwall.alerts.entity_models import AlertLink
 from shieldwall.alerts.incidents import Facts, Group, create_incidents, load_groups, merge_incidents
-from shieldwall.alerts.links import Kind, Link
+from shieldwall.alerts.links import Kind, Link, device_link
 from shieldwall.alerts.models import Alert
+from shieldwall.alerts.owners import note, owners
 from shieldwall.alerts.seen import Seen, SeenEntities, chunks
 from shieldwall.alerts.weights import (
     COUNTED,
@@ -44,6 +45,8 @@ LONGEST = timedelta(days=1)
 REASONS = 5
 RATED = COUNTED | {"own"}
 """Kinds that count for less the more common they are."""
+OTHERS: frozenset[Kind] = frozenset(("logon", "private", "address", "domain"))
+"""Kinds under which an alert may name another device."""
 _UNCOUNTED = Seen()
 _LOCK = 0x53484943
 """Name of the lock of correlation, with a tenant's hash beside it."""
@@ -93,6 +96,14 @@ class _Known:
     home: dict[str, int] = field(default_factory=dict)
     held: set[str] = field(default_factory=set)
 
+    def add(self, key: str, kind: Kind, row: Row[Any]) -> None:
+        """Note a stored alert that names the entity of ``key``."""
+        span = Span(row.first_event_time, row.last_event_time)
+        self.named[key].append(_Named(row.alert_id, kind, span))
+        self.home[row.alert_id] = row.incident_id
+        if row.moved_by is not None:
+            self.held.add(row.alert_id)
+
 
 def place(
     session: Session, tenant_id: str, candidates: Sequence[Candidate], window: timedelta
@@ -106,6 +117,7 @@ def place(
         keys = {link.key: link for each in candidates for link in each.links}
         seen = SeenEntities(session, tenant_id, [key for key, link in keys.items() if link.kind in RATED])
         known = _known(session, tenant_id, candidates, seen, window)
+        _add_owners(session, tenant_id, candidates, known, window)
         groups = load_groups(session, {*known.home.values(), *_own(candidates)})
         placed = _Placing(known, groups, seen, window).all(candidates)
         seen.save()
@@ -149,41 +161,70 @@ def _known(
             if not _is_common(seen, link, first):
                 by_window[WINDOWS[link.kind]].add(link.key)
     for times, keys in by_window.items():
-        for chunk in chunks(sorted(keys)):
-            newest = func.row_number().over(
-                partition_by=_LINKS.c.key, order_by=(_LINKS.c.last_time.desc(), _LINKS.c.alert_id)
-            )
-            numbered = (
-                select(_LINKS.c.key, _LINKS.c.kind, _LINKS.c.alert_id, newest.label("number"))
-                .where(
-                    _LINKS.c.tenant_id == tenant_id,
-                    _LINKS.c.key.in_(chunk),
-                    _LINKS.c.last_time >= first - window * times,
-                    _LINKS.c.last_time <= last + window * times + LONGEST,
-                )
-                .subquery()
-            )
-            alert = (
-                _ALERTS.c.incident_id,
-                _ALERTS.c.moved_by,
-                _ALERTS.c.first_event_time,
-                _ALERTS.c.last_event_time,
-            )
-            wanted = (
-                select(numbered, *alert)
-                .join(_ALERTS, _ALERTS.c.id == numbered.c.alert_id)
-                .where(numbered.c.number <= NEIGHBOURS)
-                # What was found to be wrong leads nowhere.
-                .where(_ALERTS.c.classification.is_distinct_from("FalsePositive"))
-                .order_by(numbered.c.key, numbered.c.number.desc())
-            )
-            for row in session.connection().execute(wanted):
-                span = Span(row.first_event_time, row.last_event_time)
-                known.named[row.key].append(_Named(row.alert_id, row.kind, span))
-                known.home[row.alert_id] = row.incident_id
-                if row.moved_by is not None:
-                    known.held.add(row.alert_id)
+        for row in _named(session, tenant_id, keys, first - window * times, last + window * times):
+            known.add(row.key, row.kind, row)
     return known
+
+
+def _add_owners(
+    session: Session, tenant_id: str, candidates: Sequence[Candidate], known: _Known, window: timedelta
+) -> None:
+    """The alerts of the devices whose names and addresses the candidates name; and keep what theirs own."""
+    if not candidates:
+        return
+    times = window * WINDOWS["own"]
+    first = min(each.span.first for each in candidates) - times
+    last = max(each.span.last for each in candidates) + times
+    owned = {
+        (link.key, each.facts.machine_id): each.span.last
+        for each in candidates
+        for link in each.links
+        if link.kind == "own" and each.facts.machine_id
+    }
+    note(session, tenant_id, owned)
+    named = {link.key for each in candidates for link in each.links if link.kind in OTHERS}
+    found = owners(session, tenant_id, named, first)
+    names: dict[str, list[str]] = defaultdict(list)
+    for key, devices in found.items():
+        for device in devices:
+            names[device_link(device, None).key].append(key)
+    for row in _named(session, tenant_id, names, first, last):
+        for key in names[row.key] if row.kind == "device" else ():
+            known.add(key, "own", row)
+
+
+def _named(
+    session: Session, tenant_id: str, keys: Collection[str], first: datetime, last: datetime
+) -> Iterator[Row[Any]]:
+    """Stored alerts that name any of ``keys`` between two times, the newest of each, oldest first."""
+    for chunk in chunks(sorted(keys)):
+        newest = func.row_number().over(
+            partition_by=_LINKS.c.key, order_by=(_LINKS.c.last_time.desc(), _LINKS.c.alert_id)
+        )
+        numbered = (
+            select(_LINKS.c.key, _LINKS.c.kind, _LINKS.c.alert_id, newest.label("number"))
+            .where(
+                _LINKS.c.tenant_id == tenant_id,
+                _LINKS.c.key.in_(chunk),
+                _LINKS.c.last_time >= first,
+                _LINKS.c.last_time <= last + LONGEST,
+            )
+            .subquery()
+        )
+        alert = (
+            _ALERTS.c.incident_id,
+            _ALERTS.c.moved_by,
+            _ALERTS.c.first_event_time,
+            _ALERTS.c.last_event_time,
+        )
+        yield from session.connection().execute(
+            select(numbered, *alert)
+            .join(_ALERTS, _ALERTS.c.id == numbered.c.alert_id)
+            .where(numbered.c.number <= NEIGHBOURS)
+            # What was found to be wrong leads nowhere.
+            .where(_ALERTS.c.classification.is_distinct_from("FalsePositive"))
+            .order_by(numbered.c.key, numbered.c.number.desc())
+        )
 
 
 def _is_common(seen: SeenEntities, link: Link, time: datetime) -> bool:

@@ -31,6 +31,20 @@ class AlertLink(TenantOwned, Base):
     )
 
 
+class OwnedName(TenantOwned, Base):
+    """A name or address of a device, by the key under which alerts of other devices name it."""
+
+    __tablename__ = "owned_names"
+
+    tenant_id: Mapped[str] = mapped_column(TENANT_ID, primary_key=True)
+    key: Mapped[str] = mapped_column(KEY, primary_key=True)
+    owner_id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    last_time: Mapped[datetime] = mapped_column(UtcDateTime)
+    """When an alert of the device last told so, to within half a day: addresses go from one to another."""
+
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+
 class SeenEntity(TenantOwned, Base):
     """How widely one entity was seen in a tenant's alerts. Sets are bitmaps: what counts is few or many."""
 

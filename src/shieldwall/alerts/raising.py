@@ -277,6 +277,8 @@ def _store(session: Session, fresh: Sequence[tuple[AlertDraft, dict[str, Any], l
         _link_row(row["tenant_id"], row["id"], link, draft.last_event_time)
         for draft, row, links in fresh
         for link in links
+        # The device's names are kept once, and not with each of its alerts.
+        if link.kind != "own"
     ]
     if named:
         connection.execute(insert(_LINKS), named)
@@ -309,7 +311,7 @@ def relink(session: Session, alert: Alert, links: Sequence[Link], incident_windo
     rows = session.execute(select(AlertLink.key, AlertLink.kind).where(mine)).all()
     present: set[tuple[str, Kind]] = {(row.key, row.kind) for row in rows}
     room = max(0, LINKS_LIMIT - len(present))
-    new = [link for link in links if (link.key, link.kind) not in present][:room]
+    new = [link for link in links if link.kind != "own" and (link.key, link.kind) not in present][:room]
     if new:
         candidate = _stored(session, alert, present, new)
         made = [_link_row(alert.tenant_id, alert.id, link, alert.last_event_time) for link in new]
@@ -330,7 +332,8 @@ def _stored(
     evidence = session.scalars(select(Evidence).where(Evidence.alert_id == alert.id)).all()
     named = [*_device_links(device), *evidence_links(alert.machine_id, evidence)]
     by_key = {(link.key, link.kind): link for link in named}
-    kept = [by_key.get(each) or Link(each[1], "", each[1], each[0]) for each in sorted(present)]
+    kept = [link for link in named if link.kind == "own"]
+    kept += [by_key.get(each) or Link(each[1], "", each[1], each[0]) for each in sorted(present)]
     facts = {column.name: getattr(alert, column.name) for column in _ALERTS.columns}
     counted = frozenset(key for key, _ in present)
     return _candidate(facts, [*kept, *new], held=alert.moved_by is not None, counted=counted)

@@ -16,7 +16,7 @@ from zlib import crc32
 from sqlalchemy import Table, bindparam, delete, insert, select, update
 from sqlalchemy.orm import Session
 
-from shieldwall.alerts.entity_models import AlertLink, SeenEntity
+from shieldwall.alerts.entity_models import AlertLink, OwnedName, SeenEntity
 from shieldwall.alerts.weights import commonness
 from shieldwall.state.engine import Database
 from shieldwall.times import now
@@ -131,7 +131,7 @@ def forget(database: Database) -> int:
     with database.system_session() as session:
         gone = [
             session.execute(delete(table).where(table.last_time < before))
-            for table in (AlertLink, SeenEntity)
+            for table in (AlertLink, SeenEntity, OwnedName)
         ]
         return sum(each.rowcount for each in gone)  # type: ignore[attr-defined]
 
