@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session, lazyload
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
 from shieldwall.alerts.models import Alert
 from shieldwall.devices.models import Device
@@ -25,15 +25,8 @@ def update_risk(session: Session, device_ids: Iterable[str]) -> None:
     listed = sorted(set(device_ids))
     for start in range(0, len(listed), CHUNK):
         part = listed[start : start + CHUNK]
-        locked = (
-            select(Device)
-            .where(Device.id.in_(part))
-            .order_by(Device.id)
-            .with_for_update(of=Device)
-            .options(lazyload(Device.tags))
-            .execution_options(populate_existing=True)
-        )
-        devices = session.scalars(locked).all()
+        locked = select(Device.id, Device.tenant_id, Device.risk_score).where(Device.id.in_(part))
+        devices = session.execute(locked.order_by(Device.id).with_for_update(of=Device)).all()
         gravest = dict.fromkeys((device.id for device in devices), "None")
         rows = session.execute(
             select(Alert.machine_id, Alert.severity)
@@ -48,8 +41,10 @@ def update_risk(session: Session, device_ids: Iterable[str]) -> None:
         for machine_id, severity in rows:
             if machine_id in gravest:
                 gravest[machine_id] = max(gravest[machine_id], severity, key=_rank)
-        for device in devices:
-            device.risk_score = gravest[device.id]
+        for level in LEVELS:
+            changed = [each.id for each in devices if gravest[each.id] == level != each.risk_score]
+            if changed:
+                session.execute(update(Device).where(Device.id.in_(changed)).values(risk_score=level))
 
 
 def _rank(severity: str) -> int:
