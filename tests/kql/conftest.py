@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,17 +36,17 @@ Run = Callable[..., Answer]
 
 
 @pytest.fixture(scope="session")
-def kql(telemetry: TelemetryStore) -> Iterator[Run]:
+def kql(telemetry: TelemetryStore) -> Run:
     """Runs a query: ``kql(text, schema=NO_TABLES)``."""
-    with telemetry.writer() as client:
-        engine = ClickHouseEngine(client)
 
-        def run(text: str, schema: Schema = NO_TABLES) -> Answer:
+    def run(text: str, schema: Schema = NO_TABLES) -> Answer:
+        with telemetry.writer() as client:
+            engine = ClickHouseEngine(client)
             plan = Compiler(schema, engine).compile(text)
             rows = [
                 [wire_value(kind, value) for (_, kind), value in zip(plan.columns, row, strict=True)]
                 for row in plan.run(engine)
             ]
-            return Answer(plan.columns, rows)
+        return Answer(plan.columns, rows)
 
-        yield run
+    return run

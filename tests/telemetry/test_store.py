@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from uuid import uuid4
 
@@ -10,7 +11,7 @@ import pytest
 from shieldwall.settings import Settings
 from shieldwall.telemetry import ddl
 from shieldwall.telemetry.schema import ALIASES, TABLES
-from shieldwall.telemetry.store import TelemetryStore
+from shieldwall.telemetry.store import WRITERS, TelemetryStore
 from shieldwall.times import now
 
 
@@ -128,3 +129,23 @@ def test_a_query_needs_a_tenant(telemetry: TelemetryStore) -> None:
 def test_rows_with_unknown_columns_are_not_stored(telemetry: TelemetryStore) -> None:
     with pytest.raises(ValueError, match="no column Nonsense"):
         telemetry.insert_rows("DeviceInfo", str(uuid4()), [{"Timestamp": now(), "Nonsense": 1}])
+
+
+def test_who_writes_already_waits_for_no_other_writer(telemetry: TelemetryStore) -> None:
+    both = threading.Barrier(WRITERS)
+    told: list[int] = []
+
+    def write() -> None:
+        with telemetry.writer() as client:
+            # All have one now, and each asks for one more.
+            both.wait(10)
+            telemetry.command("SELECT 1")
+            with telemetry.writer() as again:
+                told.append(client is again)
+
+    threads = [threading.Thread(target=write, daemon=True) for _ in range(WRITERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert told == [True] * WRITERS

@@ -64,6 +64,7 @@ class TelemetryStore:
         self._readers = _Pool(lambda: _client(settings), READERS)
         self._writers = _Pool(lambda: _client(settings, NICE), WRITERS)
         self._hunters = _Pool(lambda: _client(settings, NICE), HUNTERS)
+        self._writing = threading.local()
         self._check = lru_cache(CHECKED_QUERIES)(self._check_text)
         self._filters = lru_cache(CHECKED_QUERIES)(self._filters_text)
 
@@ -133,9 +134,20 @@ class TelemetryStore:
 
     @contextmanager
     def writer(self) -> Iterator[Client]:
-        """A client that may write, for work of several statements."""
+        """A client that may write, for work of several statements.
+
+        A thread that has one gets the same again: were it to wait for another, all could wait for each other.
+        """
+        mine: Client | None = getattr(self._writing, "client", None)
+        if mine is not None:
+            yield mine
+            return
         with self._writers.client() as client:
-            yield client
+            self._writing.client = client
+            try:
+                yield client
+            finally:
+                self._writing.client = None
 
     def insert_block(self, client: Client, table: str, parts: Iterable[bytes], form: str) -> None:
         """Insert what is already in a format of ClickHouse, given in parts."""
@@ -159,7 +171,7 @@ class TelemetryStore:
 
     def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Run a statement that changes something."""
-        with self._writers.client() as client:
+        with self.writer() as client:
             client.command(sql, parameters=dict(parameters or {}))
 
     def insert_selected(
@@ -170,13 +182,13 @@ class TelemetryStore:
             "additional_table_filters": self._filters(str(UUID(tenant_id)), None),
             "max_execution_time": QUERY_SECONDS,
         }
-        with self._writers.client() as client:
+        with self.writer() as client:
             statement = f"INSERT INTO {ddl.DATABASE}.{table} {sql}"
             client.command(statement, parameters=dict(parameters or {}), settings=settings)
 
     def insert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Insert few rows given as Python values."""
-        with self._writers.client() as client:
+        with self.writer() as client:
             client.insert(table, rows, column_names=columns, database=ddl.DATABASE)
 
     def insert_rows(self, table: str, tenant_id: str, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -237,7 +249,7 @@ class TelemetryStore:
         cluster = self.settings.clickhouse_cluster
         if unknown := self.settings.table_days.keys() - TABLES.keys():
             raise ValueError(f"SHIELDWALL_RETENTION_BY_TABLE: there is no table {min(unknown)}")
-        with self._writers.client() as client:
+        with self.writer() as client:
             present: dict[str, set[str]] = {}
             listed = client.query(
                 "SELECT table, name FROM system.columns WHERE database = {database:String}",
