@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from shieldwall.detection.streaming.cache import RuleCache
 from shieldwall.detection.streaming.compiling import CompiledRule, compile_rule
 from shieldwall.detection.streaming.matching import WatchedRules, find_one_by_one
+from shieldwall.detection.streaming.narrowing import MANY
+from shieldwall.detection.streaming.needles import FEW
 from shieldwall.telemetry.hunting import Hunting
 from shieldwall.telemetry.store import TelemetryStore
 
@@ -266,3 +268,34 @@ def test_compiled_rules_are_the_same_from_data() -> None:
         'DeviceEvents | where FileName == "a" or (FileName has "bc" and ReportId == 5) | project FileName'
     )
     assert CompiledRule.from_data(json.loads(json.dumps(rule.data()))) == rule
+
+
+def test_many_texts_are_found_in_whatever_order_they_are_searched(telemetry: TelemetryStore) -> None:
+    tools = [f"tool{number:03}.exe" for number in range(2 * FEW)]
+    made = [{"FileName": tool, "ProcessCommandLine": f"start {tool} now"} for tool in tools[::2]]
+    where = f"TenantId = '{stored(telemetry, made)}'"
+    rules = WatchedRules(
+        watched(*(f'DeviceProcessEvents | where ProcessCommandLine has "{tool}"' for tool in tools)),
+        RuleCache(),
+    )
+    assert [each.is_kept for each in rules.scans["DeviceProcessEvents"].needles] == [True]
+    before = rules.find(telemetry, "DeviceProcessEvents", where).counts
+    assert sorted(before.values()) == [1] * FEW
+    rules.scans["DeviceProcessEvents"] = rules.scans["DeviceProcessEvents"].turned(0)
+    assert rules.find(telemetry, "DeviceProcessEvents", where).counts == before
+    with telemetry.writer() as client:
+        rules.warm(client)
+    assert rules.find(telemetry, "DeviceProcessEvents", where).counts == before
+
+
+def test_a_rule_of_many_candidates_finds_only_its_rows(telemetry: TelemetryStore) -> None:
+    made = [{"FileName": f"f{number}", "ProcessId": number} for number in range(2 * MANY)]
+    one, other = (stored(telemetry, made) for _ in range(2))
+    queries = [
+        'DeviceProcessEvents | where FileName startswith "f" and strlen(FileName) == 2',
+        'DeviceProcessEvents | where FileName == "f7"',
+    ]
+    rules = WatchedRules(watched(*queries), RuleCache())
+    found = rules.find(telemetry, "DeviceProcessEvents", f"TenantId IN ('{one}', '{other}')")
+    assert sorted(found.counts.values()) == [1, 1, 10, 10]
+    assert {hit.row["FileName"] for hit in found.hits} == {f"f{number}" for number in range(10)}

@@ -19,37 +19,30 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from shieldwall import log
 from shieldwall.detection.streaming.compiling import CompiledRule, compile_rule
+from shieldwall.detection.streaming.narrowing import narrowed
 from shieldwall.detection.streaming.scan import row_key
+from shieldwall.detection.streaming.statements import (
+    CLASS,
+    RULES_AT_ONCE,
+    Class,
+    hits,
+    rules_of,
+    with_settings,
+)
 from shieldwall.kql import sql
-from shieldwall.kql.clickhouse import SETTINGS
 from shieldwall.telemetry.ddl import DATABASE
 from shieldwall.telemetry.schema import TABLES
 
 ROWS_AT_ONCE = 20_000
 """Candidate rows that are copied together."""
-RULES_AT_ONCE = 64
-"""Rules in one statement."""
 ROWS_OF_RULE = 200
 """Most rows of one rule in one tenant that are read out; more are counted."""
-_BOUNDS = {
-    "max_execution_time": 60,
-    # All patterns are plain texts, some of which look expensive.
-    "reject_expensive_hyperscan_regexps": 0,
-    # An event may have a megabyte, and conditions work on copies of blocks of them.
-    "max_block_size": 8192,
-    "min_insert_block_size_rows": 8192,
-    "min_insert_block_size_bytes": 4 << 20,
-}
-
-NUMBER, CLASS = "$number", "$class"
+NUMBER = "$number"
 
 MEMORY_EXCEEDED = 241
 """What ClickHouse calls it."""
 
 logger = log.get("detection")
-
-Class = tuple[str, tuple[int, ...]]
-"""A tenant, and the numbers of the rules that may find rows of it."""
 
 
 @dataclass
@@ -83,7 +76,8 @@ def evaluate(
 ) -> Evaluation:
     """What ``rules`` find of the rows of ``table`` under ``where`` that have the keys of ``candidates``."""
     done = Evaluation()
-    parts = deque(_parts(candidates))
+    left = narrowed(client, table, lambda number: fresh(rules[number]), where, _by_key(candidates))
+    parts = deque(_parts(left))
     while parts:
         part = parts.popleft()
         try:
@@ -100,23 +94,24 @@ class ScratchFull(Exception):
     """Candidate rows, several of them, are more than fit."""
 
 
-def with_settings(text: str) -> str:
-    """A statement of ours as long as it may be."""
-    settings = SETTINGS | _BOUNDS
-    return f"{text} SETTINGS " + ", ".join(f"{name} = {value}" for name, value in settings.items())
+def fresh(rule: CompiledRule) -> CompiledRule:
+    """The rule with the SQL of this moment."""
+    return compile_rule(rule.query) if rule.timed else rule
 
 
-def _parts(candidates: Mapping[Class, Sequence[int]]) -> Iterator[dict[int, Class]]:
-    """The class of each key, in parts of so many keys; those of the same rules together.
-
-    Rows with one key are candidates for whatever one of them is a candidate for.
-    """
+def _by_key(candidates: Mapping[Class, Sequence[int]]) -> dict[int, Class]:
+    """The class of each key: rows with one key are candidates for whatever one of them is a candidate for."""
     of_key: dict[int, Class] = {}
     for item, keys in candidates.items():
         for number in keys:
             before = of_key.get(number, item)
             of_key[number] = item if before == item else (item[0], tuple(sorted({*before[1], *item[1]})))
-    ordered = sorted(of_key.items(), key=lambda pair: pair[1][1])
+    return of_key
+
+
+def _parts(candidates: Mapping[int, Class]) -> Iterator[dict[int, Class]]:
+    """The candidates in parts of so many; those of the same rules together."""
+    ordered = sorted(candidates.items(), key=lambda pair: pair[1][1])
     for start in range(0, len(ordered), ROWS_AT_ONCE):
         yield dict(ordered[start : start + ROWS_AT_ONCE])
 
@@ -136,11 +131,8 @@ class _Part:
 
     def run(self, where: str, keys: Mapping[int, Class]) -> None:
         classes = {item: number for number, item in enumerate(dict.fromkeys(keys.values()), 1)}
-        of_rule: dict[int, list[int]] = {}
-        for (_, rules), number in classes.items():
-            for rule in rules:
-                of_rule.setdefault(rule, []).append(number)
-        wanted = sorted(of_rule)
+        of_rule = rules_of(classes)
+        wanted = list(of_rule)
         self._several = len(keys) > 1
         found: dict[tuple[str, int], list[int]] = {}
         with self._copied(where, {item: classes[of] for item, of in keys.items()}):
@@ -179,17 +171,9 @@ class _Part:
 
     def _hits(self, rules: Mapping[int, Sequence[int]]) -> Iterable[tuple[int, str, str, int]]:
         """Row, tenant, device and rule of each hit of ``rules``, given with the classes of their rows."""
-        flags = ", ".join(
-            f"if({_of(classes)} AND {self._fresh(rule).condition}, {rule + 1}, 0)"
-            for rule, classes in rules.items()
-        )
-        any_class = sorted({number for classes in rules.values() for number in classes})
         device = "toString(DeviceName)" if self._table.has("DeviceName") else "''"
-        text = (
-            f"SELECT {sql.name(NUMBER)}, toString(TenantId), {device}, "
-            f"arrayFilter(f -> f > 0, [{flags}]) AS `$found` "
-            f"FROM {self._scratch} AS q WHERE {_of(any_class)} AND notEmpty(`$found`)"
-        )
+        columns = f"{sql.name(NUMBER)}, toString(TenantId), {device}"
+        text = hits(columns, self._scratch, rules, self._fresh)
         try:
             rows = self._client.query(with_settings(text)).result_rows
         except ClickHouseError as error:
@@ -204,9 +188,7 @@ class _Part:
         return [(row, tenant, name, flag - 1) for row, tenant, name, flagged in rows for flag in flagged]
 
     def _fresh(self, number: int) -> CompiledRule:
-        """The rule with the SQL of this moment."""
-        rule = self._rules[number]
-        return compile_rule(rule.query) if rule.timed else rule
+        return fresh(self._rules[number])
 
     def _fail(self, rule: int, error: ClickHouseError) -> None:
         logger.error("a rule failed", query=self._rules[rule].query[:200], problem=str(error)[:500])
@@ -256,10 +238,6 @@ class _Part:
 
 def _is_memory(error: ClickHouseError) -> bool:
     return getattr(error, "code", None) == MEMORY_EXCEEDED
-
-
-def _of(classes: Sequence[int]) -> str:
-    return f"{sql.name(CLASS)} IN ({', '.join(map(str, classes))})"
 
 
 def _numbered(rows: Iterable[int]) -> str:

@@ -12,10 +12,14 @@ from clickhouse_connect.driver.client import Client
 
 from shieldwall.detection.rules.rule import Rule, RuleHit
 from shieldwall.detection.streaming.compiling import CompiledRule
-from shieldwall.detection.streaming.evaluation import Class, Evaluation, evaluate, with_settings
+from shieldwall.detection.streaming.evaluation import Evaluation, evaluate
+from shieldwall.detection.streaming.needles import forget_others
 from shieldwall.detection.streaming.scan import Found, TableScan, scans
+from shieldwall.detection.streaming.statements import Class, with_settings
 from shieldwall.kql.errors import KqlError
 from shieldwall.telemetry.store import TelemetryStore
+
+TURNS = 10
 
 Key = tuple[str, str]
 """Tenant and rule."""
@@ -82,12 +86,46 @@ class WatchedRules:
             rules[query] = found
             self._by_query.setdefault(query, []).append(item)
         self.scans: dict[str, TableScan] = scans(rules.values(), before.scans if before is not None else None)
+        self._kept: set[str] = set()
+        """Tables of texts that are known to be there."""
         self._covering = lru_cache(100_000)(self._find_covering)
 
     def warm(self, client: Client) -> None:
-        """Let the database compile what it searches for, before events wait for it."""
+        """Let the database compile what it searches for, before events wait for it.
+
+        It keeps what it has compiled in places that are told by hashes of the texts. Where two sets have one
+        place, each would be compiled anew with every statement: one of them is turned, which moves it.
+        """
+        self._compile(client)
+        for _ in range(TURNS):
+            if not self._compile(client, turning=True):
+                break
         for scan in self.scans.values():
             client.query(with_settings(scan.statement("0")))
+        forget_others(client, [each for scan in self.scans.values() for each in scan.needles])
+
+    def _compile(self, client: Client, *, turning: bool = False) -> int:
+        """Search no rows for each set of texts; how many had to be compiled, and were turned if asked to."""
+        known = _compiled(client)
+        clashing = 0
+        for table in self.scans:
+            self._keep(client, self.scans[table])
+            for place, text in enumerate(self.scans[table].each_search()):
+                client.query(with_settings(text))
+                before, known = known, _compiled(client)
+                if turning and known > before:
+                    clashing += 1
+                    self.scans[table] = self.scans[table].turned(place)
+                    self._keep(client, self.scans[table])
+                    client.query(with_settings(self.scans[table].each_search()[place]))
+                    known = _compiled(client)
+        return clashing
+
+    def _keep(self, client: Client, scan: TableScan) -> None:
+        for needles in scan.needles:
+            if needles.table not in self._kept:
+                needles.keep(client)
+                self._kept.add(needles.table)
 
     def find_all(self, store: TelemetryStore, tables: Iterable[str], where: str) -> Matches:
         """What the rules find in the rows of several tables under ``where``."""
@@ -102,6 +140,7 @@ class WatchedRules:
         if scan is None:
             return Matches()
         with store.writer() as client:
+            self._keep(client, scan)
             candidates: dict[Class, list[int]] = {}
             for tenant, keys, found in scanned_rows(client, scan, where):
                 covered = self._covered(scan, tenant, scan.candidates(found))
@@ -129,6 +168,12 @@ class WatchedRules:
             for item in self._by_query[scan.rules[number].query]:
                 matches.failed[item.rule.id] = problem
         return matches
+
+
+def _compiled(client: Client) -> int:
+    """How many sets of texts were compiled since the database was started."""
+    text = "SELECT sum(value) FROM system.events WHERE event = 'RegexpWithMultipleNeedlesCreated'"
+    return int(client.query(text).result_rows[0][0])
 
 
 def scanned_rows(client: Client, scan: TableScan, where: str) -> Iterable[tuple[str, Sequence[int], Found]]:

@@ -5,7 +5,7 @@ A need may be weaker than its condition, never stronger: whoever finds it fulfil
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -94,22 +94,27 @@ def trigger(need: Need) -> frozenset[Anchor] | None:
     found = [trigger(part) for part in need.parts]
     known = [item for item in found if item is not None]
     if isinstance(need, All):
-        return min(known, key=_commonness, default=None)
+        return min(known, key=commonness, default=None)
     return frozenset().union(*known) if len(known) == len(found) else None
 
 
-def _commonness(found: frozenset[Anchor]) -> float:
-    """Longer texts are rarer, and numbers and kinds of events common."""
-    return sum(1.0 if is_common(item) else 1.0 / len(item.literal) ** 3 for item in found)
+def commonness(found: Collection[Anchor]) -> float:
+    """How many rows have one of the texts, as a guess: longer texts are rarer, and kinds of events common."""
+    return sum(
+        _COMMON.get(item.column, 0.01) if is_common(item) else 1.0 / len(item.literal) ** 3 for item in found
+    )
 
 
 def is_common(item: Anchor) -> bool:
     """Whether it is of a kind of events, rather than of what happened in them."""
-    return item.kind == "number" or item.column in COMMON_COLUMNS
+    return item.kind == "number" or item.column in _COMMON
 
 
-COMMON_COLUMNS = frozenset(("ActionType", "Channel", "Provider", "Source", "DeviceName", "MachineGroup"))
-"""Columns of few values, each in many rows."""
+_COMMON = {
+    **dict.fromkeys(("ActionType", "Channel", "Provider"), 1.0),
+    **dict.fromkeys(("Source", "DeviceName", "MachineGroup"), 10.0),
+}
+"""Columns of few values, each in many rows, and how much they tell."""
 
 
 def to_data(need: Need) -> object:

@@ -16,7 +16,8 @@ from typing import Literal
 from shieldwall.detection.streaming import kinds
 from shieldwall.detection.streaming.compiling import CompiledRule
 from shieldwall.detection.streaming.kinds import Place
-from shieldwall.detection.streaming.needs import All, Anchor, Kind, Need, Not, anchors, is_common, trigger
+from shieldwall.detection.streaming.needles import Needles
+from shieldwall.detection.streaming.needs import All, Anchor, Need, Not, anchors, is_common, trigger
 from shieldwall.detection.streaming.texts import SPECIAL, is_told, searched
 from shieldwall.kql import sql
 from shieldwall.kql.operations import quote_pattern
@@ -26,9 +27,12 @@ from shieldwall.telemetry.schema import TABLES, Table
 KEY_COLUMNS = ("DeviceId", "Timestamp", "ReportId")
 RECENT = 256
 """Texts beside those that were compiled together before all are compiled anew."""
+LISTED = 100
+"""More numbers than these take longer to be read than what they would spare."""
 REMEMBERED = 50_000
 """Sets of texts of which it is remembered what they mean."""
 
+_Rows = Literal["kinds", "others", "all"]
 Texts = tuple[tuple[str, ...], ...]
 """What is looked for in a column, in sets that are compiled each as one."""
 Found = tuple[tuple[int, ...], ...]
@@ -38,12 +42,20 @@ Found = tuple[tuple[int, ...], ...]
 class TableScan:
     """The rules of one table, by number, and the texts that lead to them.
 
-    ``before`` is the scan that this one takes the place of: what is compiled for it is used again.
+    ``before`` is the scan that this one takes the place of: what is compiled for it is used again. ``turns``
+    has, for sets of texts, by how many places they are turned.
     """
 
-    def __init__(self, table: str, rules: Sequence[CompiledRule], before: TableScan | None = None) -> None:
+    def __init__(
+        self,
+        table: str,
+        rules: Sequence[CompiledRule],
+        before: TableScan | None = None,
+        turns: Mapping[tuple[str, ...], int] | None = None,
+    ) -> None:
         self.table = table
         self.rules = tuple(rules)
+        self._turns: dict[tuple[str, ...], int] = dict(turns or (before._turns if before is not None else {}))
         wanted: dict[Place, set[str]] = {}
         for rule in self.rules:
             for anchor in anchors(rule.need):
@@ -67,7 +79,7 @@ class TableScan:
         self._kinds, self._anywhere = kinds.wanted(rule.need for rule in self.rules)
         self._searches = list(self._all_searches())
         self._sets = [
-            tuple(self._numbers[Anchor(*search.place, text)] for text in search.texts)
+            tuple(self._numbers[Anchor(*search.place, text)] for text in search.turned)
             for search in self._searches
         ]
         self._unsure = {
@@ -90,6 +102,21 @@ class TableScan:
                 self._by_trigger.setdefault(self._numbers[anchor], []).append(number)
         self._remembered: dict[Found, tuple[int, ...]] = {}
 
+    @property
+    def needles(self) -> list[Needles]:
+        """Texts that are kept in tables, without which no statement can be run."""
+        return [search.needles for search in self._searches if search.is_kept]
+
+    def turned(self, place: int) -> TableScan:
+        """The same with the texts of one search in another order."""
+        search = self._searches[place]
+        return TableScan(self.table, self.rules, self, self._turns | {search.texts: search.turn + 1})
+
+    def each_search(self) -> list[str]:
+        """SQL of each search, over no rows."""
+        none = f"FROM {DATABASE}.{self.table} AS q WHERE 0"
+        return [f"SELECT {search.expression} {none}" for search in self._searches]
+
     def _all_searches(self) -> Iterator[_Search]:
         """What is searched for: of rows of kinds that rules ask for all, of others what is of any kind."""
         wanted: dict[Place, set[str]] = {}
@@ -97,17 +124,20 @@ class TableScan:
             for anchor in anchors(need):
                 wanted.setdefault((anchor.column, anchor.kind), set()).add(anchor.literal)
         for place, sets in self.texts.items():
-            apart = bool(self._anywhere and self._kinds) and not _Search(place, (), "all").of_kinds
+            apart = bool(self._anywhere and self._kinds) and not is_common(Anchor(*place, ""))
             for texts in sets:
-                yield _Search(place, texts, "kinds" if apart else "all")
+                yield self._search(place, texts, "kinds" if apart else "all")
             if apart and place in wanted:
                 texts = tuple(sorted(wanted[place] if place[1] == "number" else wanted[place] | {*SPECIAL}))
-                yield _Search(place, texts, "others")
+                yield self._search(place, texts, "others")
+
+    def _search(self, place: Place, texts: tuple[str, ...], rows: _Rows) -> _Search:
+        return _Search(place, texts, rows, self._turns.get(texts, 0))
 
     def statement(self, where: str) -> str:
         """SQL that gives the keys of rows under ``where`` for each tenant and set of texts that they have."""
         names = [f"s{place}" for place in range(len(self._searches))]
-        some = "" if self.always else f" WHERE {' OR '.join(f'notEmpty({name})' for name in names) or '0'}"
+        some = "" if self.always else f" WHERE {self._leading}"
         if not self._anywhere:
             legs = [self._leg("kinds", where, self._of_kinds)]
         elif not self._kinds:
@@ -121,6 +151,21 @@ class TableScan:
             f"SELECT toString(TenantId), {', '.join(['groupArray(k)', *names])} "
             f"FROM ({' UNION ALL '.join(legs)}){some} GROUP BY {', '.join(['TenantId', *names])}"
         )
+
+    @cached_property
+    def _leading(self) -> str:
+        """SQL that is true of rows with a text that leads to a rule, and of few others."""
+        parts = []
+        for name, numbers in enumerate(self._sets):
+            leading = [
+                str(place)
+                for place, number in enumerate(numbers, 1)
+                if number in self._by_trigger or number in self._unsure
+            ]
+            if leading:
+                few = len(leading) < min(LISTED, len(numbers))
+                parts.append(f"hasAny(s{name}, [{', '.join(leading)}])" if few else f"notEmpty(s{name})")
+        return " OR ".join(parts) or "0"
 
     def _leg(self, rows: str, where: str, of_kinds: str) -> str:
         """SQL of what is searched for in these rows.
@@ -147,13 +192,10 @@ class TableScan:
     @cached_property
     def _of_kinds(self) -> str:
         """SQL that is true of rows of the kinds that rules ask for."""
-        terms = [
-            " AND ".join(
-                self._one_of(place, {anchor.literal for anchor in found}) for place, found in term.items()
-            )
-            for term in self._kinds
+        parts = [
+            self._one_of(place, {anchor.literal for anchor in found}) for place, found in self._kinds.items()
         ]
-        return f"({' OR '.join(f'({term})' for term in terms) or 'false'})"
+        return f"({' OR '.join(parts) or 'false'})"
 
     def _one_of(self, place: Place, texts: set[str]) -> str:
         """SQL that is true of rows with one of the texts, or with a character that may stand for others."""
@@ -161,7 +203,7 @@ class TableScan:
         for number, search in enumerate(self._searches):
             if search.place == place:
                 found = [
-                    str(at) for at, text in enumerate(search.texts, 1) if text in texts or text in SPECIAL
+                    str(at) for at, text in enumerate(search.turned, 1) if text in texts or text in SPECIAL
                 ]
                 parts.append(f"hasAny(s{number}, [{', '.join(found)}])" if found else "false")
         return f"({' OR '.join(parts)})"
@@ -204,17 +246,40 @@ class _Search:
 
     place: Place
     texts: tuple[str, ...]
-    rows: Literal["kinds", "others", "all"]
+    rows: _Rows
+    turn: int = 0
+
+    @cached_property
+    def turned(self) -> tuple[str, ...]:
+        """The texts in the order in which they are searched."""
+        at = self.turn % max(1, len(self.texts))
+        return self.texts[at:] + self.texts[:at]
 
     @property
     def of_kinds(self) -> bool:
         """Whether it tells of what kind a row is."""
         return is_common(Anchor(*self.place, ""))
 
+    @property
+    def is_kept(self) -> bool:
+        return self.place[1] != "number" and self.needles.is_kept
+
     @cached_property
+    def needles(self) -> Needles:
+        return Needles(tuple(map(quote_pattern, self.turned)))
+
+    @property
     def expression(self) -> str:
         """SQL of the numbers of the texts that are there, from 1."""
-        return _expression(*self.place, self.texts)
+        column, kind = self.place
+        name = f"q.{sql.name(column)}"
+        if kind == "number":
+            places = ", ".join(map(str, range(1, len(self.turned) + 1)))
+            place = f"transform(ifNull(toInt64({name}), 0), [{', '.join(self.turned)}], [{places}], 0)"
+            return f"if(isNotNull({name}) AND {place} > 0, [toUInt64({place})], [])"
+        told = all(text in SPECIAL or is_told(text) for text in self.texts)
+        text = searched(name, json=kind == "json", told=told)
+        return f"multiMatchAllIndices({text}, {self.needles.expression})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,17 +319,6 @@ def _packed(before: Texts, wanted: set[str]) -> Texts:
         if len(recent) <= RECENT:
             return (before[0], recent) if recent else (before[0],)
     return (tuple(sorted(wanted)),)
-
-
-def _expression(column: str, kind: Kind, texts: Sequence[str]) -> str:
-    name = f"q.{sql.name(column)}"
-    if kind == "number":
-        places = ", ".join(map(str, range(1, len(texts) + 1)))
-        place = f"transform(ifNull(toInt64({name}), 0), [{', '.join(texts)}], [{places}], 0)"
-        return f"if(isNotNull({name}) AND {place} > 0, [toUInt64({place})], [])"
-    patterns = ", ".join(sql.quote(quote_pattern(text)) for text in texts)
-    told = all(text in SPECIAL or is_told(text) for text in texts)
-    return f"multiMatchAllIndices({searched(name, json=kind == 'json', told=told)}, [{patterns}])"
 
 
 def row_key(table: Table) -> str:

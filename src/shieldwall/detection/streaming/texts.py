@@ -26,6 +26,21 @@ _RUN = re.compile(r"[^\x00-\x1f\x7f-\xa0\u2028\u2029\ud800-\udfff]+")
 _TOO_COMMON = re.compile(r"[A-Za-z0-9 \\/.:,_\"-]?")
 _OUTSIDE_STRINGS = frozenset("truefalsn0123456789+-.{}[],: ")
 """What JSON has outside of strings, in lower case."""
+_CHOSEN_IN_STRINGS = (r"\\u", r"\\/")
+"""What is found wherever strings have an escape that ClickHouse would write otherwise."""
+_CHOSEN = (
+    *_CHOSEN_IN_STRINGS,
+    # Blanks behind a string, a colon, any other value, a comma between values and an opening bracket.
+    r'[^\\]"[ \t\r\n]',
+    r'\\\\"[ \t\r\n]',
+    r'":[ \t\r\n]',
+    r"(true|false|null|[0-9}\]])[ \t\r\n]+[,}\]]",
+    r'(true|false|null|[0-9"}\]]),[ \t\r\n]',
+    r"(^|[\[{:,])[\[{][ \t\r\n]",
+    # Numbers with a fraction or an exponent.
+    r'(":|[\[,])-?[0-9]+[.eE]',
+)
+"""The same for all of JSON; texts within strings may look so too."""
 _UPPER = "".join(map(chr, range(ord("A"), ord("Z") + 1)))
 _FOLD = str.maketrans(_UPPER, _UPPER.lower())
 
@@ -106,16 +121,20 @@ def is_told(text: str) -> bool:
 
 
 def searched(column: str, *, json: bool, told: bool = False) -> str:
-    """SQL of a column as it is searched. JSON is written anew: there is one way then to say something.
+    """SQL of a column as it is searched. JSON is written anew where it is not as ClickHouse would write it:
+    there is one way then to say something.
 
-    Where all texts are ``told`` by strings, that is spared if nothing is escaped that need not be.
+    Where all texts are ``told`` by strings, only what may be written otherwise within these matters.
     """
-    text = f"JSONExtractRaw({column})" if json else column
-    if json and told:
-        chosen = " AND ".join(f"position({column}, {sql.quote(escape)}) = 0" for escape in ("\\u", "\\/"))
-        text = f"if({chosen}, {column}, {text})"
-    old, new = sql.quote(_UPPER + START + END + FOREIGN), sql.quote(_UPPER.lower() + "\x01" * 3)
+    if not json:
+        old, new = sql.quote(_UPPER + START + END + FOREIGN), sql.quote(_UPPER.lower() + "\x01" * 3)
+        text, lowered = column, f"translate({column}, {old}, {new})"
+    else:
+        patterns = ", ".join(map(sql.quote, _CHOSEN_IN_STRINGS if told else _CHOSEN))
+        text = f"if(multiMatchAny({column}, [{patterns}]), JSONExtractRaw({column}), {column})"
+        # JSON has no such characters as the marks.
+        lowered = f"lower({text})"
     return (
-        f"concat({sql.quote(START)}, translate({text}, {old}, {new}), "
+        f"concat({sql.quote(START)}, {lowered}, "
         f"if(isASCII({text}), {sql.quote(END)}, {sql.quote(END + FOREIGN)}))"
     )
