@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -19,7 +20,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from shieldwall.alerts.models import Alert
-from shieldwall.alerts.raising import EVIDENCE_LIMIT, AlertDraft, EvidenceDraft, alert_id, raise_alert
+from shieldwall.alerts.raising import EVIDENCE_LIMIT, AlertDraft, EvidenceDraft, alert_id, raise_many
 from shieldwall.detection.event_entities import links
 from shieldwall.detection.rules import templates
 from shieldwall.detection.rules.models import RuleResponse, RuleSuppression
@@ -37,6 +38,7 @@ KINDS_PER_RUN = 5000
 DETAILS_BYTES = 4096
 """Most of an alert's custom details; larger ones are left out altogether."""
 RESPONSES_PER_ALERT = 50
+IDS_AT_ONCE = 500
 
 
 @dataclass
@@ -116,10 +118,7 @@ def raise_hits(
             continue
         if not _gather(gathered.setdefault(key, {}), active, hit.table, row, device_id, window_end):
             outcome.over_limit += 1
-    for key, kinds in gathered.items():
-        active = found[key]
-        assert active is not None
-        _raise(session, active, kinds.values(), outcomes[key], incident_window)
+    _raise(session, gathered, rules, outcomes, incident_window)
     for number, count in suppressed.items():
         session.execute(
             update(RuleSuppression)
@@ -219,26 +218,53 @@ def _add_targets(one: _Gathered, active: ActiveRule, row: EventRow, device_id: s
 
 
 def _raise(
-    session: Session, active: ActiveRule, kinds: Iterable[_Gathered], outcome: Outcome, incident_window: int
+    session: Session,
+    gathered: Mapping[Key, Mapping[str, _Gathered]],
+    rules: RuleSet,
+    outcomes: Mapping[Key, Outcome],
+    incident_window: int,
 ) -> None:
-    for one in sorted(kinds, key=lambda item: item.draft.first_event_time):
-        draft = replace(one.draft, evidence=tuple(one.evidence), links=frozenset(one.links))
-        if outcome.alerts >= ALERTS_PER_RUN and session.get(Alert, alert_id(draft)) is None:
-            outcome.over_limit += draft.events
-            continue
-        alert, new = raise_alert(session, draft, incident_window)
+    """Raise the alerts of all rules together, of each rule no more new ones than may be."""
+    kept: list[tuple[Key, _Gathered, AlertDraft]] = []
+    made = [
+        (key, one, replace(one.draft, evidence=tuple(one.evidence), links=frozenset(one.links)))
+        for key, kinds in gathered.items()
+        for one in sorted(kinds.values(), key=lambda item: item.draft.first_event_time)
+    ]
+    present = _present(session, [alert_id(draft) for _, _, draft in made])
+    fresh: Counter[Key] = Counter()
+    for key, one, draft in made:
+        if alert_id(draft) not in present:
+            fresh[key] += 1
+            if fresh[key] > ALERTS_PER_RUN:
+                outcomes[key].over_limit += draft.events
+                continue
+        kept.append((key, one, draft))
+    raised = raise_many(session, [draft for _, _, draft in kept], incident_window)
+    details: list[dict[str, Any]] = []
+    for (key, one, draft), (identifier, new) in zip(kept, raised, strict=True):
         if new:
-            outcome.alerts += 1
-            alert.custom_details = one.details
+            outcomes[key].alerts += 1
+            details += [{"id": identifier, "custom_details": one.details}] if one.details else []
         else:
-            outcome.repeated += draft.events
-        _ask(session, active, alert, one)
+            outcomes[key].repeated += draft.events
+        if one.targets and (active := rules.find(*key)) is not None:
+            _ask(session, active, session.get_one(Alert, identifier), one)
+    if details:
+        session.execute(update(Alert), details)
+
+
+def _present(session: Session, identifiers: Sequence[str]) -> set[str]:
+    """Which of these alerts are there already."""
+    found: set[str] = set()
+    for start in range(0, len(identifiers), IDS_AT_ONCE):
+        wanted = Alert.id.in_(identifiers[start : start + IDS_AT_ONCE])
+        found.update(session.scalars(select(Alert.id).where(wanted)))
+    return found
 
 
 def _ask(session: Session, active: ActiveRule, alert: Alert, one: _Gathered) -> None:
     """Write down what is to be done because of an alert; the same is not asked for twice."""
-    if not one.targets:
-        return
     wanted = select(RuleResponse.kind, RuleResponse.target).where(RuleResponse.alert_id == alert.id)
     present = {(kind, target) for kind, target in session.execute(wanted)}
     for (kind, target), parameters in one.targets.items():
