@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import zlib
-
 import zstandard
+from isal import isal_zlib
 
 from shieldwall.errors import ApiError, bad_request
 
@@ -41,7 +40,7 @@ def _gunzip(body: bytes, most: int) -> bytes:
     rest = body
     try:
         while rest:
-            stream = zlib.decompressobj(wbits=31)
+            stream = isal_zlib.decompressobj(wbits=31)
             while not stream.eof:
                 part = stream.decompress(rest, _CHUNK)
                 rest = stream.unconsumed_tail
@@ -52,7 +51,7 @@ def _gunzip(body: bytes, most: int) -> bytes:
                     raise bad_request("The gzip body is cut off.", "InvalidRequestBody")
                 parts.append(part)
             rest = stream.unused_data
-    except zlib.error:
+    except isal_zlib.error:  # type: ignore[misc]
         raise bad_request("The body is not valid gzip.", "InvalidRequestBody") from None
     return b"".join(parts)
 
