@@ -61,6 +61,7 @@ def chores(services: Services) -> list[Chore]:
         Chore("investigation triggers", 1, services.investigation_triggers.take_up),
         Chore("investigation starts", 1, services.investigation_work.begin_queued),
         Chore("continuous rules", 1, services.continuous.refresh),
+        Chore("groups that rules missed", 30, services.continuous.look_again),
         Chore("scheduled rules", 1, services.rule_work.run_due),
         Chore("built-in scheduled rules", 60, lambda: follow_builtin(services.database)),
         Chore("rule responses", 1, services.rule_responses.carry_out),

@@ -27,6 +27,7 @@ MODEL_MODULES = (
     "shieldwall.detection.models",
     "shieldwall.detection.external.models",
     "shieldwall.detection.rules.models",
+    "shieldwall.detection.streaming.models",
     "shieldwall.alerts.models",
     "shieldwall.alerts.entity_models",
     "shieldwall.response.models",

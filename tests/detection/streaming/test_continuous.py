@@ -14,8 +14,9 @@ from shieldwall.alerts.models import Alert
 from shieldwall.detection.rules.models import RuleRun
 from shieldwall.detection.rules.rule import Rule
 from shieldwall.detection.rules.service import MANAGE, RuleService
-from shieldwall.detection.streaming import evaluation
+from shieldwall.detection.streaming import evaluation, statements
 from shieldwall.detection.streaming.continuous import ContinuousDetection
+from shieldwall.detection.streaming.models import MissedGroup
 from shieldwall.devices.models import Device
 from shieldwall.identity.principal import Principal
 from shieldwall.settings import Settings
@@ -146,7 +147,7 @@ def test_rows_too_large_to_be_looked_at_together_are_taken_fewer_at_a_time(
     sizes = []
     run = evaluation._Part.run
 
-    def bounded(part: evaluation._Part, where: str, keys: Mapping[int, evaluation.Class]) -> None:
+    def bounded(part: evaluation._Part, where: str, keys: Mapping[int, statements.Class]) -> None:
         sizes.append(len(keys))
         if len(keys) > 3:
             raise evaluation.ScratchFull
@@ -159,3 +160,29 @@ def test_rows_too_large_to_be_looked_at_together_are_taken_fewer_at_a_time(
     with feed.database.read(feed.tenant) as session:
         assert session.scalars(select(RuleRun)).one().rows == 10
     assert sizes == [10, 5, 2, 3, 5, 2, 3]
+
+
+def test_a_group_that_could_not_be_looked_at_is_looked_at_later(
+    feed: Feed, detection: ContinuousDetection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(feed, WHO)
+    detection.start()
+    with monkeypatch.context() as starved:
+        starved.setitem(statements._BOUNDS, "max_memory_usage", 1)
+        feed.send(feed.batch(1, who()))
+    assert feed.rows("count()") == [(1,)]
+    assert not alerts(feed)
+    assert detection.look_again() == 0, "not due yet"
+    with feed.database.system_session() as session:
+        session.scalars(select(MissedGroup)).one().next_try = now()
+    with monkeypatch.context() as starved:
+        starved.setitem(statements._BOUNDS, "max_memory_usage", 1)
+        assert detection.look_again() == 0
+    with feed.database.system_session() as session:
+        missed = session.scalars(select(MissedGroup)).one()
+        assert (missed.tries, missed.next_try > now()) == (2, True)
+        missed.next_try = now()
+    assert detection.look_again() == 1
+    assert len(alerts(feed)) == 1
+    with feed.database.system_read() as session:
+        assert not session.scalars(select(MissedGroup)).all()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from shieldwall import log, metrics
@@ -16,10 +18,18 @@ from shieldwall.detection.rules.rule_set import RuleSet
 from shieldwall.detection.rules.runs import COUNTS, note_continuous
 from shieldwall.detection.streaming.cache import RuleCache
 from shieldwall.detection.streaming.matching import Matches, WatchedRules
+from shieldwall.detection.streaming.models import MissedGroup
 from shieldwall.settings import Settings
 from shieldwall.state.engine import Database
 from shieldwall.telemetry.ingest import StoredGroup
 from shieldwall.telemetry.store import TelemetryStore
+from shieldwall.times import now
+
+AGAIN = timedelta(minutes=1)
+"""After which a missed group is looked at again; doubled with each try."""
+LATEST = timedelta(hours=6)
+TRIES = 20
+AT_ONCE = 20
 
 logger = log.get("detection")
 
@@ -77,16 +87,52 @@ class ContinuousDetection:
         if in_force is None:
             return None
         try:
-            found = in_force.watched.find_all(self._store, group.rows, f"q.GroupId = {group.id}")
+            found = self._find(in_force, group.id, group.rows)
         except ClickHouseError:
-            # Events that the rules cannot be asked of are kept all the same.
+            # Events that the rules cannot be asked of now are kept all the same, and looked at later.
             logger.exception("a group was not looked at", group=group.id, rows=sum(group.rows.values()))
+            session.add(MissedGroup(id=group.id, rows=dict(group.rows), next_try=now() + AGAIN))
             return None
-        if not found.counts:
-            return None
-        raise_rule_alerts(session, found.hits, in_force.rules, self._window)
-        note_continuous(session, {key: _over(over) for key, over in found.over().items()})
-        return lambda: _count(found)
+        self._raise(session, in_force, found)
+        return (lambda: _count(found)) if found.counts else None
+
+    def look_again(self) -> int:
+        """Look at groups that were missed and are due; how many could be looked at."""
+        in_force = self._in_force
+        if in_force is None:
+            return 0
+        with self._database.system_read() as session:
+            wanted = select(MissedGroup.id).where(MissedGroup.next_try <= now()).order_by(MissedGroup.id)
+            due = session.scalars(wanted.limit(AT_ONCE)).all()
+        return sum(self._look_again(in_force, number) for number in due)
+
+    def _look_again(self, in_force: InForce, number: int) -> bool:
+        with self._database.system_session() as session:
+            missed = session.get(MissedGroup, number, with_for_update=True)
+            if missed is None:
+                return False
+            try:
+                found = self._find(in_force, missed.id, missed.rows)
+            except ClickHouseError:
+                logger.exception("a group was missed again", group=missed.id, tries=missed.tries)
+                missed.next_try = now() + min(LATEST, AGAIN * 2**missed.tries)
+                missed.tries += 1
+                if missed.tries > TRIES:
+                    logger.error("a group is given up", group=missed.id, rows=sum(missed.rows.values()))
+                    session.delete(missed)
+                return False
+            self._raise(session, in_force, found)
+            session.delete(missed)
+        _count(found)
+        return True
+
+    def _find(self, in_force: InForce, group_id: int, rows: Mapping[str, int]) -> Matches:
+        return in_force.watched.find_all(self._store, rows, f"q.GroupId = {group_id}")
+
+    def _raise(self, session: Session, in_force: InForce, found: Matches) -> None:
+        if found.counts:
+            raise_rule_alerts(session, found.hits, in_force.rules, self._window)
+            note_continuous(session, {key: _over(over) for key, over in found.over().items()})
 
 
 def _over(rows: int) -> dict[str, int]:
