@@ -149,7 +149,16 @@ def fill(given: argparse.Namespace) -> None:
             f"{name} {rows:,}" for name in TABLES if (rows := count(store, name)) and "Info" not in name
         )
         print(f"events: {once:,} of recordings, repeated: {parts}")
+        settle(store)
         store.close()
+
+
+def settle(store: TelemetryStore) -> None:
+    """Wait until the rows are merged: importing them is not what is measured."""
+    quiet = 0
+    while quiet < 5:
+        quiet = 0 if store.system_query("SELECT count() AS n FROM system.merges")[0]["n"] else quiet + 1
+        time.sleep(1)
 
 
 def again(store: TelemetryStore, repeat: int) -> None:

@@ -54,6 +54,11 @@ _EMBEDDED_OPTIONS = {
     # Memory that may be asked for next is no memory in use.
     "memory_worker_rss_speculative_reserve_ratio": 0,
 }
+_EMBEDDED_SETTINGS = {
+    # Without a gigabyte to spare for each thread, every statement would have but one.
+    "max_threads_min_free_memory_per_thread": 0,
+    "max_insert_threads_min_free_memory_per_thread": 0,
+}
 
 
 class TelemetryStore:
@@ -330,7 +335,7 @@ def _client(settings: Settings, nice: int = 0) -> Client:
         client = clickhouse_connect.get_client(
             interface="chdb",
             path=str(settings.data / "telemetry"),
-            settings=common,
+            settings=common | _EMBEDDED_SETTINGS,
             chdb_options=options,
             tz_mode=TIMES,
         )

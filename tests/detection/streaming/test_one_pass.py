@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from shieldwall.detection.streaming.cache import RuleCache
 from shieldwall.detection.streaming.compiling import CompiledRule, compile_rule
+from shieldwall.detection.streaming.evaluation import ROWS_OF_RULE
 from shieldwall.detection.streaming.matching import WatchedRules, find_one_by_one
 from shieldwall.detection.streaming.narrowing import MANY
 from shieldwall.detection.streaming.needles import FEW
@@ -299,3 +300,17 @@ def test_a_rule_of_many_candidates_finds_only_its_rows(telemetry: TelemetryStore
     found = rules.find(telemetry, "DeviceProcessEvents", f"TenantId IN ('{one}', '{other}')")
     assert sorted(found.counts.values()) == [1, 1, 10, 10]
     assert {hit.row["FileName"] for hit in found.hits} == {f"f{number}" for number in range(10)}
+
+
+def test_rows_of_many_that_are_not_read_out_are_counted(telemetry: TelemetryStore) -> None:
+    made = [
+        {"FileName": "f", "ProcessId": number, "DeviceName": f"d{number % 2}"} for number in range(2 * MANY)
+    ]
+    tenant = stored(telemetry, made)
+    query = 'DeviceProcessEvents | where FileName == "f" and ProcessId < 900'
+    found = WatchedRules(watched(query), RuleCache()).find(
+        telemetry, "DeviceProcessEvents", f"TenantId = '{tenant}'"
+    )
+    assert list(found.counts.values()) == [900]
+    assert [*found.devices.values()] == [{"d0": 450, "d1": 450}]
+    assert ROWS_OF_RULE <= len(found.hits) < ROWS_OF_RULE + 3, "of the last key all rows are read"

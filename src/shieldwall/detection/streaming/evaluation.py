@@ -76,8 +76,10 @@ def evaluate(
 ) -> Evaluation:
     """What ``rules`` find of the rows of ``table`` under ``where`` that have the keys of ``candidates``."""
     done = Evaluation()
-    left = narrowed(client, table, lambda number: fresh(rules[number]), where, _by_key(candidates))
-    parts = deque(_parts(left))
+    some = narrowed(
+        client, table, lambda number: fresh(rules[number]), where, _by_key(candidates), ROWS_OF_RULE
+    )
+    parts = deque(_parts(some.left))
     while parts:
         part = parts.popleft()
         try:
@@ -86,7 +88,11 @@ def evaluate(
             # Fewer rows at once, as they are large ones.
             keys = list(part)
             half = len(keys) // 2
-            parts.extendleft([{key: part[key] for key in some} for some in (keys[half:], keys[:half])])
+            parts.extendleft([{key: part[key] for key in half_of} for half_of in (keys[half:], keys[:half])])
+    for pair, devices in some.over.items():
+        found = done.found.setdefault(pair, RowsFound())
+        found.count += devices.total()
+        found.devices.update(devices)
     return done
 
 
