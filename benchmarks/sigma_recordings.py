@@ -105,7 +105,7 @@ class Recordings:
             some = read[start : start + 200]
             hosts = [record["Event"]["System"]["Computer"].lower() for record, _ in some]
             found = self._store.system_query(
-                "SELECT toInt64(sipHash64(h, l) % 1000000000000000000) AS id "
+                "SELECT toInt64(xxh3(h, l) % 1000000000000000000) AS id "
                 "FROM (SELECT arrayJoin(arrayZip({hosts:Array(String)}, {lines:Array(String)})) AS p, "
                 "p.1 AS h, p.2 AS l)",
                 {"hosts": hosts, "lines": [line for _, line in some]},
