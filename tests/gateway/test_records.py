@@ -51,10 +51,19 @@ def test_only_an_application_with_the_permission_may_send(server: Running, agent
     assert agent.http.post("/ingest/windows", content=b"{}").status_code == 401
     made = server.command("app", "create", "reader", "--role", "Alert.Read.All")
     assert made.returncode == 0, made.stderr
+    reader = dict(line.split("  ", 1) for line in made.stdout.splitlines() if "  " in line)
+    client, secret = reader["client id"].strip(), reader["client secret"].strip()
+    others = bearer(server, agent, client, secret)
+    refused = agent.http.post("/ingest/windows", content=b"{}", headers=others)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "Forbidden")
     ready = server.quickstart
     headers = bearer(server, agent, ready["client_id"], ready["client_secret"])
     assert agent.http.post("/ingest/nonsense", content=b"{}", headers=headers).status_code == 404
     assert agent.http.post("/ingest/windows?host=a%20b", content=b"{}", headers=headers).status_code == 400
+    brotli = headers | {"Content-Encoding": "br"}
+    assert agent.http.post("/ingest/windows", content=b"{}", headers=brotli).status_code == 415
+    cut = {"content": gzip.compress(b"{}" * 1000)[:-20], "headers": headers | {"Content-Encoding": "gzip"}}
+    assert agent.http.post("/ingest/windows", **cut).status_code == 400  # type: ignore[arg-type]
     big = agent.http.post("/ingest/windows", content=b"x" * ((8 << 20) + 1), headers=headers)
     assert (big.status_code, big.json()["error"]["code"]) == (413, "MaximumBatchSizeExceeded")
 
