@@ -20,9 +20,9 @@ from shieldwall.api.routing import router as new_router
 from shieldwall.api.shapes import time_text
 from shieldwall.detection.rules.actions import read_actions
 from shieldwall.detection.rules.decision import Decision
+from shieldwall.detection.rules.known import KnownRule
 from shieldwall.detection.rules.models import RuleRun, RuleSuppression
 from shieldwall.detection.rules.reading import read_rule
-from shieldwall.detection.rules.service import KnownRule
 from shieldwall.errors import bad_request
 from shieldwall.identity.principal import Principal
 from shieldwall.times import parse

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from shieldwall.detection.rules.deciding import MANAGE
 from shieldwall.detection.rules.rule import Rule, RuleHit
-from shieldwall.detection.rules.service import MANAGE, RuleService
+from shieldwall.detection.rules.service import RuleService
 from shieldwall.devices.models import Device, DeviceGroup
 from shieldwall.identity.principal import Principal
 from shieldwall.state.engine import Database

@@ -10,8 +10,9 @@ import pytest
 from shieldwall.detection.rules import rule_set
 from shieldwall.detection.rules.actions import read_actions
 from shieldwall.detection.rules.checking import check, check_times, default_lookback
+from shieldwall.detection.rules.deciding import MANAGE
 from shieldwall.detection.rules.decision import Decision
-from shieldwall.detection.rules.service import MANAGE, RuleService
+from shieldwall.detection.rules.service import RuleService
 from shieldwall.errors import ApiError
 from shieldwall.identity.principal import Principal
 from shieldwall.state.engine import Database

@@ -11,9 +11,10 @@ import pytest
 from sqlalchemy import select
 
 from shieldwall.alerts.models import Alert
+from shieldwall.detection.rules.deciding import MANAGE
 from shieldwall.detection.rules.models import RuleRun
 from shieldwall.detection.rules.rule import Rule
-from shieldwall.detection.rules.service import MANAGE, RuleService
+from shieldwall.detection.rules.service import RuleService
 from shieldwall.detection.streaming import evaluation, statements
 from shieldwall.detection.streaming.continuous import ContinuousDetection
 from shieldwall.detection.streaming.models import MissedGroup

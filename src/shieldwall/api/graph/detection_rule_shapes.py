@@ -12,9 +12,9 @@ from shieldwall.api.shapes import time_text
 from shieldwall.detection.rules.actions import FILE_COLUMNS, ResponseAction, read_actions
 from shieldwall.detection.rules.checking import DAY, HOUR, MINUTE, SEVERITIES
 from shieldwall.detection.rules.decision import Decision
+from shieldwall.detection.rules.known import KnownRule
 from shieldwall.detection.rules.models import RuleRun
 from shieldwall.detection.rules.rule import CONTINUOUS, Rule
-from shieldwall.detection.rules.service import KnownRule
 from shieldwall.errors import ApiError, bad_request, missing_parameter
 
 _TYPE = "#microsoft.graph.security."

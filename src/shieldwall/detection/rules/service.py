@@ -7,21 +7,28 @@ actor limited to device groups changes only what stays within them. ApiError 400
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from shieldwall.detection.rules import rule_set
-from shieldwall.detection.rules.actions import read_actions
 from shieldwall.detection.rules.builtin import builtin_rules
-from shieldwall.detection.rules.checking import SEVERITIES, check
+from shieldwall.detection.rules.checking import check
+from shieldwall.detection.rules.deciding import check_groups, check_reach, decide, differs
 from shieldwall.detection.rules.decision import Decision
+from shieldwall.detection.rules.known import (
+    KnownRule,
+    any_rule,
+    groups_of,
+    known_rule,
+    known_rules,
+    stored_rule,
+)
 from shieldwall.detection.rules.models import (
     RuleCursor,
     RuleRun,
@@ -30,16 +37,12 @@ from shieldwall.detection.rules.models import (
     StoredRule,
 )
 from shieldwall.detection.rules.rule import CONTINUOUS, Rule
-from shieldwall.detection.rules.rule_set import Tuning
-from shieldwall.detection.rules.schedule import begin_anew
-from shieldwall.devices.models import DeviceGroup
 from shieldwall.errors import ApiError, bad_request, not_found
 from shieldwall.identity import audit
 from shieldwall.identity.principal import Principal
 from shieldwall.state.engine import Database
 from shieldwall.times import now
 
-MANAGE = "CustomDetection.ReadWrite.All"
 RULES_LIMIT = 20_000
 """Most rules of a tenant's own."""
 SUPPRESSIONS_LIMIT = 1000
@@ -48,25 +51,6 @@ SUPPRESSIONS_LIMIT = 1000
 _TEXTS = tuple(
     item.name for item in fields(Rule) if item.name not in ("id", "techniques", "entities", "details")
 )
-
-
-@dataclass(frozen=True)
-class KnownRule:
-    """A rule with all that is known of it in one tenant; None is for what there is not."""
-
-    rule: Rule
-    stored: StoredRule | None
-    tuning: RuleTuning | None
-    cursor: RuleCursor | None
-    last_run: RuleRun | None
-
-    @property
-    def enabled(self) -> bool:
-        return self.tuning is None or self.tuning.enabled
-
-    @property
-    def severity(self) -> str:
-        return (self.tuning and self.tuning.severity) or self.rule.severity
 
 
 @dataclass(frozen=True)
@@ -89,36 +73,36 @@ class RuleService:
         check(rule)
         decision = decision or Decision()
         tenant_id = actor.tenant_id
-        _check_reach(actor, None if decision.device_groups is ... else decision.device_groups)
+        check_reach(actor, None if decision.device_groups is ... else decision.device_groups)
         with _named(rule), self._database.session(tenant_id) as session:
             present = session.get(StoredRule, (tenant_id, rule.id))
             if present is not None or rule.id in builtin_rules():
                 raise bad_request(f"There is a rule with the id {rule.id} already.", "InvalidInput")
             _check_room(session, 1)
             _add(session, actor, rule)
-            _decide(session, actor, rule, decision)
+            decide(session, actor, rule, decision)
             audit.record(session, actor, "rule.create", rule.id, detail={"name": rule.name})
             rule_set.touch(session)
             session.flush()
-            return _known(session, tenant_id, rule.id)
+            return known_rule(session, tenant_id, rule.id)
 
     def replace(self, actor: Principal, rule: Rule, decision: Decision | None = None) -> KnownRule:
         """Give a rule, by its id, another text and another decision; either may be as it was."""
         check(rule)
         tenant_id = actor.tenant_id
         with _named(rule), self._database.session(tenant_id) as session:
-            row = _existing(session, tenant_id, rule.id)
-            _check_reach(actor, _groups(session, tenant_id, rule.id))
+            row = stored_rule(session, tenant_id, rule.id)
+            check_reach(actor, groups_of(session, tenant_id, rule.id))
             before = rule_set.to_rule(row)
             _fill(row, actor, rule)
             if before.period != rule.period:
                 _reschedule(session, tenant_id, rule)
             if decision is not None:
-                _decide(session, actor, rule, decision)
+                decide(session, actor, rule, decision)
             audit.record(session, actor, "rule.update", rule.id, detail={"name": rule.name})
             rule_set.touch(session)
             session.flush()
-            return _known(session, tenant_id, rule.id)
+            return known_rule(session, tenant_id, rule.id)
 
     def import_many(
         self,
@@ -133,7 +117,7 @@ class RuleService:
         ``decisions``, by id, are what comes with the rules themselves. ``checked`` rules are not compiled
         again. One that cannot be taken does not hold up the others.
         """
-        _check_reach(actor, None)
+        check_reach(actor, None)
         rules = list(rules)
         # Compiling takes a while, during which nobody should wait for the writer's lock.
         wrong = {} if checked else {rule.id: reason for rule in rules if (reason := _wrong(rule))}
@@ -166,8 +150,8 @@ class RuleService:
         if rule_id in builtin_rules():
             raise bad_request("A built-in rule cannot be deleted; disable it.", "InvalidInput")
         with self._database.session(tenant_id) as session:
-            row = _existing(session, tenant_id, rule_id)
-            _check_reach(actor, _groups(session, tenant_id, rule_id))
+            row = stored_rule(session, tenant_id, rule_id)
+            check_reach(actor, groups_of(session, tenant_id, rule_id))
             session.delete(row)
             for table in (RuleTuning, RuleCursor, RuleSuppression, RuleRun):
                 session.execute(delete(table).where(table.tenant_id == tenant_id, table.rule_id == rule_id))
@@ -178,17 +162,17 @@ class RuleService:
         """Decide about a rule of any source."""
         tenant_id = actor.tenant_id
         with self._database.session(tenant_id) as session:
-            rule = _any_rule(session, tenant_id, rule_id)
+            rule = any_rule(session, tenant_id, rule_id)
             if not decision.empty:
-                _check_reach(actor, _groups(session, tenant_id, rule_id))
-                _decide(session, actor, rule, decision)
+                check_reach(actor, groups_of(session, tenant_id, rule_id))
+                decide(session, actor, rule, decision)
                 rule_set.touch(session)
                 session.flush()
-            return _known(session, tenant_id, rule_id)
+            return known_rule(session, tenant_id, rule_id)
 
     def get(self, tenant_id: str, rule_id: str) -> KnownRule:
         with self._database.read(tenant_id) as session:
-            return _known(session, tenant_id, rule_id)
+            return known_rule(session, tenant_id, rule_id)
 
     def change(self, actor: Principal, known: KnownRule, rule: Rule, decision: Decision) -> KnownRule:
         """Make a known rule what ``rule`` and ``decision`` say.
@@ -212,20 +196,20 @@ class RuleService:
     def get_many(self, tenant_id: str, ids: Sequence[str]) -> list[KnownRule]:
         """Rules in the order of ``ids``; those that are not there are left out."""
         with self._database.read(tenant_id) as session:
-            found = {item.rule.id: item for item in _known_many(session, tenant_id, ids)}
+            found = {item.rule.id: item for item in known_rules(session, tenant_id, ids)}
         return [found[rule_id] for rule_id in ids if rule_id in found]
 
     def list_rules(self, tenant_id: str, *, builtin: bool = True) -> list[KnownRule]:
         """Rules by name, the built-in ones among them unless they are left out."""
         with self._database.read(tenant_id) as session:
-            known = _known_many(session, tenant_id, None)
+            known = known_rules(session, tenant_id, None)
         shown = (item for item in known if builtin or item.stored is not None)
         return sorted(shown, key=lambda item: (item.rule.name.lower(), item.rule.id))
 
     def runs(self, tenant_id: str, rule_id: str, limit: int = 100) -> Sequence[RuleRun]:
         """The newest runs of a rule, the newest first."""
         with self._database.read(tenant_id) as session:
-            _any_rule(session, tenant_id, rule_id)
+            any_rule(session, tenant_id, rule_id)
             wanted = select(RuleRun).where(RuleRun.rule_id == rule_id)
             return session.scalars(wanted.order_by(RuleRun.id.desc()).limit(limit)).all()
 
@@ -251,12 +235,12 @@ class RuleService:
                 raise bad_request(f"{name} must be a text of 1 to {limit} characters.", "InvalidInput")
         if expires is not None and expires <= now():
             raise bad_request("expires lies in the past.", "InvalidInput")
-        _check_reach(actor, None if device_group is None else [device_group])
+        check_reach(actor, None if device_group is None else [device_group])
         tenant_id = actor.tenant_id
         with self._database.session(tenant_id) as session:
-            _any_rule(session, tenant_id, rule_id)
+            any_rule(session, tenant_id, rule_id)
             if device_group:
-                _check_groups(session, [device_group])
+                check_groups(session, [device_group])
             present = (
                 select(func.count()).select_from(RuleSuppression).where(RuleSuppression.rule_id == rule_id)
             )
@@ -285,14 +269,14 @@ class RuleService:
             row = session.get(RuleSuppression, number)
             if row is None or row.tenant_id != actor.tenant_id or row.rule_id != rule_id:
                 raise not_found("Suppression", str(number))
-            _check_reach(actor, None if row.device_group is None else [row.device_group])
+            check_reach(actor, None if row.device_group is None else [row.device_group])
             session.delete(row)
             audit.record(session, actor, "rule.unsuppress", rule_id, detail={"id": number})
             rule_set.touch(session)
 
     def suppressions(self, tenant_id: str, rule_id: str) -> Sequence[RuleSuppression]:
         with self._database.read(tenant_id) as session:
-            _any_rule(session, tenant_id, rule_id)
+            any_rule(session, tenant_id, rule_id)
             wanted = select(RuleSuppression).where(RuleSuppression.rule_id == rule_id)
             return session.scalars(wanted.order_by(RuleSuppression.id)).all()
 
@@ -307,7 +291,7 @@ class RuleService:
     ) -> Imported:
         row = present.get(rule.id)
         same = row is not None and rule_set.to_rule(row) == rule
-        if same and not _differs(session, actor.tenant_id, rule.id, decision):
+        if same and not differs(session, actor.tenant_id, rule.id, decision):
             return Imported(rule, "unchanged")
         if rule.id in builtin_rules():
             return Imported(rule, "refused", "a built-in rule has this id")
@@ -325,7 +309,7 @@ class RuleService:
                     _fill(row, actor, rule)
                     if period != rule.period:
                         _reschedule(session, actor.tenant_id, rule)
-                _decide(session, actor, rule, decision)
+                decide(session, actor, rule, decision)
         except ApiError as error:
             return Imported(rule, "refused", error.message)
         outcome = "updated" if rule.id in present else "added"
@@ -400,130 +384,8 @@ def _wrong(rule: Rule) -> str:
     return ""
 
 
-def _differs(session: Session, tenant_id: str, rule_id: str, decision: Decision) -> bool:
-    """Whether a decision would change anything."""
-    row = session.get(RuleTuning, (tenant_id, rule_id))
-    kept = Tuning() if row is None else rule_set.to_tuning(row)
-    groups = decision.device_groups
-    wanted = {
-        "enabled": decision.enabled,
-        "severity": decision.severity,
-        "device_groups": frozenset(groups) if isinstance(groups, Collection) else groups,
-        "actions": tuple(decision.actions) if isinstance(decision.actions, Collection) else ...,
-    }
-    return any(value is not ... and value != getattr(kept, name) for name, value in wanted.items())
-
-
-def _decide(session: Session, actor: Principal, rule: Rule, decision: Decision) -> None:
-    if decision.empty:
-        return
-    row = session.get(RuleTuning, (actor.tenant_id, rule.id))
-    if row is None:
-        row = RuleTuning(tenant_id=actor.tenant_id, rule_id=rule.id, enabled=True, actions=[])
-    if decision.enabled is not ...:
-        if decision.enabled and not row.enabled:
-            begin_anew(session, actor.tenant_id, rule)
-        row.enabled = bool(decision.enabled)
-    if decision.severity is not ...:
-        if decision.severity is not None and decision.severity not in SEVERITIES:
-            raise bad_request(f"severity must be one of {', '.join(SEVERITIES)}.", "InvalidInput")
-        row.severity = decision.severity
-    if decision.device_groups is not ...:
-        groups = None if decision.device_groups is None else sorted(set(decision.device_groups))
-        _check_reach(actor, groups)
-        _check_groups(session, groups or [])
-        row.device_groups = groups
-    if decision.actions is not ...:
-        row.actions = [action.written() for action in decision.actions]
-    _check_actions(session, row)
-    row.modified_by, row.modified_time = actor.actor[:200], now()
-    session.add(row)
-    detail: Mapping[str, Any] = {
-        "enabled": row.enabled,
-        "severity": row.severity,
-        "groups": row.device_groups,
-        "actions": row.actions,
-    }
-    audit.record(session, actor, "rule.tune", rule.id, detail=detail)
-
-
-def _check_actions(session: Session, row: RuleTuning) -> None:
-    """ApiError 400 when an action is for device groups that there are not, or beyond those of the rule."""
-    for action in read_actions(row.actions):
-        _check_groups(session, action.device_groups)
-        if row.device_groups is not None and not set(action.device_groups) <= set(row.device_groups):
-            raise bad_request("An action is for device groups outside the rule's own.", "InvalidInput")
-
-
-def _check_reach(actor: Principal, groups: Collection[str] | None) -> None:
-    """ApiError 403 when a rule is for devices beyond the actor's; None means all devices."""
-    reach = actor.reach((MANAGE,))
-    if reach is not None and (groups is None or not groups or not set(groups) <= reach.names):
-        raise ApiError(403, "Forbidden", "The rule is for devices outside the user's device groups.")
-
-
-def _check_groups(session: Session, groups: Collection[str]) -> None:
-    known = {"", *session.scalars(select(DeviceGroup.name).where(DeviceGroup.name.in_(groups)))}
-    if unknown := set(groups) - known:
-        raise bad_request(f"There is no device group {min(unknown)[:200]!r}.", "InvalidInput")
-
-
 def _check_room(session: Session, more: int, present: int | None = None) -> None:
     if present is None:
         present = session.scalar(select(func.count()).select_from(StoredRule)) or 0
     if present + more > RULES_LIMIT:
         raise bad_request(f"Max capacity exceeded: a tenant has at most {RULES_LIMIT} rules.")
-
-
-def _groups(session: Session, tenant_id: str, rule_id: str) -> list[str] | None:
-    tuning = session.get(RuleTuning, (tenant_id, rule_id))
-    return tuning.device_groups if tuning else None
-
-
-def _existing(session: Session, tenant_id: str, rule_id: str) -> StoredRule:
-    row = session.get(StoredRule, (tenant_id, rule_id), with_for_update=True)
-    if row is None:
-        raise not_found("Detection rule", rule_id[:100])
-    return row
-
-
-def _any_rule(session: Session, tenant_id: str, rule_id: str) -> Rule:
-    row = session.get(StoredRule, (tenant_id, rule_id))
-    found = rule_set.to_rule(row) if row else builtin_rules().get(rule_id)
-    if found is None:
-        raise not_found("Detection rule", rule_id[:100])
-    return found
-
-
-def _known(session: Session, tenant_id: str, rule_id: str) -> KnownRule:
-    rule = _any_rule(session, tenant_id, rule_id)
-    newest = select(RuleRun).where(RuleRun.rule_id == rule_id).order_by(RuleRun.id.desc()).limit(1)
-    return KnownRule(
-        rule,
-        session.get(StoredRule, (tenant_id, rule_id)),
-        session.get(RuleTuning, (tenant_id, rule_id)),
-        session.get(RuleCursor, (tenant_id, rule_id)),
-        session.scalar(newest),
-    )
-
-
-def _known_many(session: Session, tenant_id: str, ids: Sequence[str] | None) -> list[KnownRule]:
-    """Rules with all that is known of them, with a few queries for all; None is for every rule."""
-
-    def read(model: Any, name: Any, *more: Any) -> dict[str, Any]:
-        wanted = select(model).where(model.tenant_id == tenant_id, *more)
-        if ids is not None:
-            wanted = wanted.where(name.in_(ids))
-        return {getattr(row, name.key): row for row in session.scalars(wanted)}
-
-    stored = read(StoredRule, StoredRule.id)
-    tunings = read(RuleTuning, RuleTuning.rule_id)
-    cursors = read(RuleCursor, RuleCursor.rule_id)
-    newest = select(func.max(RuleRun.id)).where(RuleRun.tenant_id == tenant_id).group_by(RuleRun.rule_id)
-    runs = read(RuleRun, RuleRun.rule_id, RuleRun.id.in_(newest))
-    rules = {**builtin_rules(), **{rule_id: rule_set.to_rule(row) for rule_id, row in stored.items()}}
-    return [
-        KnownRule(rule, stored.get(name), tunings.get(name), cursors.get(name), runs.get(name))
-        for name, rule in rules.items()
-        if ids is None or name in ids
-    ]
