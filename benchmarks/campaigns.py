@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from shieldwall.alerts.drafts import AlertDraft, EvidenceDraft
 from shieldwall.alerts.links import Link, logon_links, session_link
-from shieldwall.alerts.raising import AlertDraft, EvidenceDraft
 from shieldwall.devices.models import Device
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shieldwall.alerts.raising import AlertDraft
+from shieldwall.alerts.drafts import AlertDraft
 from shieldwall.devices.models import Device
 from shieldwall.state.engine import Database
 from shieldwall.times import now

@@ -12,12 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, select
 
+from shieldwall.alerts.drafts import AlertDraft, EvidenceDraft
 from shieldwall.alerts.entity_models import AlertLink, SeenEntity
 from shieldwall.alerts.incidents import keep_apart
 from shieldwall.alerts.links import Link, logon_links, process_link, session_link
 from shieldwall.alerts.models import Alert, Evidence, Incident
 from shieldwall.alerts.moving import FRESH, move_alerts
-from shieldwall.alerts.raising import AlertDraft, EvidenceDraft, extend_alert, raise_alert, raise_many
+from shieldwall.alerts.raising import extend_alert, raise_alert, raise_many
 from shieldwall.alerts.seen import forget
 from shieldwall.devices.models import Device
 from shieldwall.identity.models import Tenant

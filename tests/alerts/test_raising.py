@@ -7,8 +7,9 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
+from shieldwall.alerts.drafts import AlertDraft, EvidenceDraft
 from shieldwall.alerts.models import Alert, Evidence
-from shieldwall.alerts.raising import AlertDraft, EvidenceDraft, raise_alert
+from shieldwall.alerts.raising import raise_alert
 from shieldwall.state.engine import Database
 from shieldwall.times import now
 from tests.conftest import TENANT

@@ -8,8 +8,9 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import select
 
+from shieldwall.alerts.drafts import AlertDraft, EvidenceDraft
 from shieldwall.alerts.models import Alert
-from shieldwall.alerts.raising import AlertDraft, EvidenceDraft, raise_many
+from shieldwall.alerts.raising import raise_many
 from shieldwall.alerts.remote_logons import RemoteLogons
 from shieldwall.devices.models import Device
 from shieldwall.identity.models import Tenant

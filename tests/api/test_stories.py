@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from shieldwall.alerts.drafts import AlertDraft, EvidenceDraft
 from shieldwall.alerts.models import Alert, Incident
-from shieldwall.alerts.raising import AlertDraft, EvidenceDraft, raise_many
+from shieldwall.alerts.raising import raise_many
 from shieldwall.devices.models import Device
 from shieldwall.times import now, to_text
 from tests.api.conftest import DEVICE, SECOND, Api

@@ -9,8 +9,9 @@ from uuid import uuid4
 
 import pytest
 
+from shieldwall.alerts.drafts import AlertDraft, EvidenceDraft
 from shieldwall.alerts.models import Alert
-from shieldwall.alerts.raising import AlertDraft, EvidenceDraft, raise_alert
+from shieldwall.alerts.raising import raise_alert
 from shieldwall.detection.indicators import IndicatorService
 from shieldwall.devices.models import Device, DeviceGroup
 from shieldwall.identity.principal import Principal

@@ -7,7 +7,8 @@ from uuid import uuid4
 
 import pytest
 
-from shieldwall.alerts.raising import AlertDraft, EvidenceDraft, raise_alert
+from shieldwall.alerts.drafts import AlertDraft, EvidenceDraft
+from shieldwall.alerts.raising import raise_alert
 from shieldwall.devices.models import Device
 from shieldwall.identity.principal import Principal
 from shieldwall.investigations.models import Investigation

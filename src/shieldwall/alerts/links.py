@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 from shieldwall.devices.models import Device
 
 if TYPE_CHECKING:
+    from shieldwall.alerts.drafts import EvidenceDraft
     from shieldwall.alerts.models import Evidence
-    from shieldwall.alerts.raising import EvidenceDraft
 
 Kind = Literal["process", "session", "device", "user", "file", "address", "domain", "logon", "own", "private"]
 """``own`` is a name or address of the alert's own device, ``logon`` one from which somebody logged on to it,

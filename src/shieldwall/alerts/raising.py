@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, cast
 
-from sqlalchemy import Table, case, func, insert, select, update
+from sqlalchemy import Table, func, insert, select, update
 from sqlalchemy.orm import Session, lazyload
 
 from shieldwall import metrics
 from shieldwall.alerts.correlation import REASONS, Candidate, lock, place
+from shieldwall.alerts.drafts import AlertDraft, EvidenceDraft, alert_id
 from shieldwall.alerts.entity_models import AlertLink
+from shieldwall.alerts.evidence import EVIDENCE_LIMIT, add_evidence, by_digest, evidence_row
 from shieldwall.alerts.incidents import refresh
 from shieldwall.alerts.links import LINKS_LIMIT, Kind, Link, device_link, evidence_links, own_links
 from shieldwall.alerts.models import Alert, Evidence
@@ -25,9 +26,6 @@ from shieldwall.devices.models import Device
 from shieldwall.state.engine import unscoped
 from shieldwall.times import now
 
-EVIDENCE_LIMIT = 200
-"""Most entities of one alert; a noisy detection goes on being counted."""
-
 PART = 500
 """Alerts that are placed and written together."""
 
@@ -35,79 +33,6 @@ REPEATS = 100
 """Most alerts of one key; after so many resolutions the last one goes on."""
 
 _ALERTS, _EVIDENCE, _LINKS = (cast(Table, each.__table__) for each in (Alert, Evidence, AlertLink))
-_REMEDIATION = {"Prevented": "Prevented", "Blocked": "Blocked"}
-_STATUSES = ("", "Detected", "Blocked", "Prevented")
-"""What became of an entity, the stronger the later."""
-_EPOCH = datetime(1, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class EvidenceDraft:
-    """One entity; names follow the columns of ``Evidence``."""
-
-    entity_type: str
-    sha1: str | None = None
-    sha256: str | None = None
-    md5: str | None = None
-    file_name: str | None = None
-    file_path: str | None = None
-    process_id: int | None = None
-    process_command_line: str | None = None
-    process_creation_time: datetime | None = None
-    parent_process_id: int | None = None
-    parent_process_creation_time: datetime | None = None
-    parent_process_file_name: str | None = None
-    parent_process_file_path: str | None = None
-    ip_address: str | None = None
-    url: str | None = None
-    registry_key: str | None = None
-    registry_hive: str | None = None
-    registry_value_type: str | None = None
-    registry_value: str | None = None
-    account_name: str | None = None
-    domain_name: str | None = None
-    user_sid: str | None = None
-    detection_status: str | None = None
-    """Detected, Prevented or Blocked."""
-    verdict: str | None = None
-    """Malicious, Suspicious, NoThreatsFound or Unknown; None follows from the detection."""
-    remediation_status: str | None = None
-    """None, Remediated, Prevented, Blocked or NotFound; None follows from the detection."""
-
-    def digest(self) -> str:
-        """The same for the same entity, whatever became of it."""
-        known = {name: value for name in _ENTITY if (value := getattr(self, name)) is not None}
-        return hashlib.sha1(repr(sorted(known.items())).encode(), usedforsecurity=False).hexdigest()
-
-
-_EVIDENCE_COLUMNS = tuple(item.name for item in fields(EvidenceDraft))
-_ENTITY = tuple(sorted({*_EVIDENCE_COLUMNS} - {"detection_status", "verdict", "remediation_status"}))
-"""What makes an entity the one that it is, rather than what became of it."""
-
-
-@dataclass(frozen=True)
-class AlertDraft:
-    """A detection on one device. ``key`` names it: drafts with the same key are one alert."""
-
-    tenant_id: str
-    device_id: str | None
-    """None where nobody knows yet which device it is about."""
-    key: str
-    title: str
-    description: str
-    severity: str
-    category: str
-    detection_source: str
-    first_event_time: datetime
-    last_event_time: datetime
-    evidence: tuple[EvidenceDraft, ...]
-    links: frozenset[Link] = field(default_factory=frozenset)
-    """What correlation joins on besides the evidence and the device, as ``alerts.links`` makes it."""
-    detector_id: str | None = None
-    threat_name: str | None = None
-    recommended_action: str | None = None
-    mitre_techniques: tuple[str, ...] = ()
-    events: int = 1
 
 
 def raise_alert(session: Session, draft: AlertDraft, incident_window: int) -> tuple[Alert, bool]:
@@ -157,7 +82,7 @@ def join_or_raise(session: Session, draft: AlertDraft, incident_window: int) -> 
         resolved = session.scalar(select(func.count()).select_from(Alert).where(*alike)) or 0
         key = f"{draft.key} {resolved}"
         return raise_alert(session, replace(draft, key=key), incident_window)[0]
-    added = _add_evidence(session, alert, draft.evidence)
+    added = add_evidence(session, alert, draft.evidence)
     first, last = alert.first_event_time, alert.last_event_time
     alert.first_event_time = min(first or draft.first_event_time, draft.first_event_time)
     alert.last_event_time = max(last or draft.last_event_time, draft.last_event_time)
@@ -184,23 +109,10 @@ def extend_alert(session: Session, alert: Alert, draft: AlertDraft, incident_win
     alert.first_event_time = min(alert.first_event_time or draft.first_event_time, draft.first_event_time)
     alert.last_event_time = max(alert.last_event_time or draft.last_event_time, draft.last_event_time)
     alert.last_update_time = now()
-    _add_evidence(session, alert, draft.evidence)
+    add_evidence(session, alert, draft.evidence)
     _relink(session, alert, draft, incident_window)
     if alert.machine_id:
         update_risk(session, [alert.machine_id])
-
-
-def alert_id(draft: AlertDraft, again: int = 0) -> str:
-    """In the service's form, ``da<ticks>_<signed 32-bit number>``, and always the same for the same key.
-
-    ``again`` counts the alerts of this key that were resolved before the draft's events happened.
-    """
-    text = f"{draft.tenant_id}\n{draft.device_id or ''}\n{draft.key}\n{again}"
-    digest = hashlib.sha256(text.encode()).digest()
-    # The ticks carry half of the digest, so that they do not depend on which event came first.
-    base = int((datetime(2026, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds()) * 10_000_000
-    ticks = base + int.from_bytes(digest[:7], "big") % (1 << 50)
-    return f"da{ticks}_{int.from_bytes(digest[8:12], 'big', signed=True)}"
 
 
 def _part(drafts: Sequence[AlertDraft], numbers: list[int]) -> tuple[list[int], list[int]]:
@@ -238,9 +150,9 @@ def _raise(
             alert.last_event_time = draft.last_event_time
             alert.event_count += draft.events
             alert.last_update_time = now()
-            _add_evidence(session, alert, draft.evidence)
+            add_evidence(session, alert, draft.evidence)
             _relink(session, alert, draft, int(window.total_seconds()))
-        elif _add_evidence(session, alert, draft.evidence):
+        elif add_evidence(session, alert, draft.evidence):
             # One sensor tells sooner than another: what happened earlier may be told later.
             alert.first_event_time = min(
                 alert.first_event_time or draft.first_event_time, draft.first_event_time
@@ -267,9 +179,9 @@ def _store(session: Session, fresh: Sequence[tuple[AlertDraft, dict[str, Any], l
     connection.execute(insert(_ALERTS), [row for _, row, _ in fresh])
     time = now()
     evidence = [
-        _evidence_row(row["tenant_id"], row["id"], digest, entity, time)
+        evidence_row(row["tenant_id"], row["id"], digest, entity, time)
         for draft, row, _ in fresh
-        for digest, entity in islice(_by_digest(draft.evidence).items(), EVIDENCE_LIMIT)
+        for digest, entity in islice(by_digest(draft.evidence).items(), EVIDENCE_LIMIT)
     ]
     if evidence:
         connection.execute(insert(_EVIDENCE), evidence)
@@ -414,74 +326,6 @@ def _logged_on(device: Device | None) -> list[dict[str, Any]]:
         {"accountName": user.get("userName"), "domainName": user.get("domainName")}
         for user in (device.logged_on_users if device else [])
     ]
-
-
-def _add_evidence(session: Session, alert: Alert, drafts: Iterable[EvidenceDraft]) -> int:
-    """How many entities are new to the alert, or known to have come to more than was known of them."""
-    present = select(Evidence.digest, Evidence.detection_status).where(Evidence.alert_id == alert.id)
-    known = {row.digest: row.detection_status for row in session.execute(present)}
-    rows: list[dict[str, Any]] = []
-    noted = 0
-    time = now()
-    for digest, draft in _by_digest(drafts).items():
-        if digest in known:
-            if _strength(draft.detection_status) > _strength(known[digest]):
-                _note_status(session, alert, digest, draft)
-                noted += 1
-        elif len(known) < EVIDENCE_LIMIT:
-            known[digest] = draft.detection_status
-            rows.append(_evidence_row(alert.tenant_id, alert.id, digest, draft, time))
-    if rows:
-        session.connection().execute(insert(_EVIDENCE), rows)
-        session.expire(alert, ["evidence"])
-    return len(rows) + noted
-
-
-def _by_digest(drafts: Iterable[EvidenceDraft]) -> dict[str, EvidenceDraft]:
-    """Each entity once, with the strongest status that is told of it."""
-    found: dict[str, EvidenceDraft] = {}
-    for draft in drafts:
-        first = found.setdefault(draft.digest(), draft)
-        if _strength(draft.detection_status) > _strength(first.detection_status):
-            found[draft.digest()] = draft
-    return found
-
-
-def _strength(status: str | None) -> int:
-    return _STATUSES.index(status) if status in _STATUSES else 0
-
-
-def _note_status(session: Session, alert: Alert, digest: str, draft: EvidenceDraft) -> None:
-    """What was only seen at first was stopped after all."""
-    status = draft.detection_status
-    session.execute(
-        update(Evidence)
-        .where(Evidence.alert_id == alert.id, Evidence.digest == digest)
-        .values(
-            detection_status=status,
-            remediation_status=case(
-                (Evidence.remediation_status == "None", _REMEDIATION.get(status or "", "None")),
-                else_=Evidence.remediation_status,
-            ),
-        )
-    )
-    session.expire(alert, ["evidence"])
-
-
-def _evidence_row(
-    tenant_id: str, identifier: str, digest: str, draft: EvidenceDraft, time: datetime
-) -> dict[str, Any]:
-    values = {name: getattr(draft, name) for name in _EVIDENCE_COLUMNS}
-    return {
-        **values,
-        "tenant_id": tenant_id,
-        "alert_id": identifier,
-        "digest": digest,
-        "evidence_creation_time": time,
-        "verdict": draft.verdict or ("Suspicious" if draft.detection_status else "Unknown"),
-        "remediation_status": draft.remediation_status
-        or _REMEDIATION.get(draft.detection_status or "", "None"),
-    }
 
 
 def _link_row(tenant_id: str, identifier: str, link: Link, last_time: datetime) -> dict[str, Any]:

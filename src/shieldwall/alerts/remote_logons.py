@@ -13,10 +13,11 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import select
 
+from shieldwall.alerts.drafts import EvidenceDraft
 from shieldwall.alerts.links import Link, evidence_links, logon_links
 from shieldwall.alerts.models import Alert, Evidence
 from shieldwall.alerts.process_tree import NEAR
-from shieldwall.alerts.raising import EvidenceDraft, relink
+from shieldwall.alerts.raising import relink
 from shieldwall.state.engine import Database
 from shieldwall.telemetry.store import TelemetryStore
 from shieldwall.times import now

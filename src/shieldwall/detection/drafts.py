@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from shieldwall.alerts.raising import AlertDraft, EvidenceDraft
+from shieldwall.alerts.drafts import AlertDraft, EvidenceDraft
 from shieldwall.detection.event_entities import actor, created_process, file, links, user
 from shieldwall.detection.hits import Hit
 from shieldwall.detection.models import Indicator

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from shieldwall.alerts.drafts import EvidenceDraft
 from shieldwall.alerts.links import Link, logon_links, process_link, session_link
-from shieldwall.alerts.raising import EvidenceDraft
 
 _SESSIONS = ("LogonId", "LogonID", "InitiatingProcessLogonId")
 

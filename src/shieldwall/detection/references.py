@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from shieldwall.alerts.drafts import AlertDraft, EvidenceDraft
 from shieldwall.alerts.links import Link
-from shieldwall.alerts.raising import AlertDraft, EvidenceDraft
 from shieldwall.detection.event_entities import entities, links
 from shieldwall.telemetry.schema import TABLES
 from shieldwall.telemetry.store import TelemetryStore

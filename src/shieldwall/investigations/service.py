@@ -14,7 +14,8 @@ from typing import Any
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from shieldwall.alerts.raising import AlertDraft, raise_alert
+from shieldwall.alerts.drafts import AlertDraft
+from shieldwall.alerts.raising import raise_alert
 from shieldwall.devices.models import Device
 from shieldwall.errors import ApiError, bad_request, not_found
 from shieldwall.identity import audit

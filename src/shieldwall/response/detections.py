@@ -9,7 +9,8 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from shieldwall.alerts.raising import AlertDraft, EvidenceDraft, raise_alert
+from shieldwall.alerts.drafts import AlertDraft, EvidenceDraft
+from shieldwall.alerts.raising import raise_alert
 from shieldwall.response.models import MachineAction
 
 DETECTIONS = 100

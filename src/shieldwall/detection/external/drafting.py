@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from shieldwall.alerts.raising import AlertDraft, EvidenceDraft
+from shieldwall.alerts.drafts import AlertDraft, EvidenceDraft
 from shieldwall.detection.external.flows import bare
 from shieldwall.detection.external.models import SOURCE
 from shieldwall.detection.external.resolution import Resolution

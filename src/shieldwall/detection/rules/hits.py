@@ -19,8 +19,10 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from shieldwall.alerts.drafts import AlertDraft, EvidenceDraft, alert_id
+from shieldwall.alerts.evidence import EVIDENCE_LIMIT
 from shieldwall.alerts.models import Alert
-from shieldwall.alerts.raising import EVIDENCE_LIMIT, AlertDraft, EvidenceDraft, alert_id, raise_many
+from shieldwall.alerts.raising import raise_many
 from shieldwall.detection.event_entities import links
 from shieldwall.detection.rules import templates
 from shieldwall.detection.rules.models import RuleResponse, RuleSuppression

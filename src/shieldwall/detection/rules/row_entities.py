@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy import String
 
+from shieldwall.alerts.drafts import EvidenceDraft
 from shieldwall.alerts.models import Evidence
-from shieldwall.alerts.raising import EvidenceDraft
 from shieldwall.detection.event_entities import entities
 from shieldwall.detection.rules.rule import Rule
 from shieldwall.detection.rules.templates import plain
