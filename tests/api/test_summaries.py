@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -72,11 +73,12 @@ def test_what_did_not_change_is_not_computed_again_and_stays_good(
 ) -> None:
     kept = api.services.summaries
     monkeypatch.setattr(summaries, "APART", 0)
+    monkeypatch.setattr(summaries, "SETTLED", timedelta(hours=1))
     kept.refresh()
     made = kept._made[tenant_of(fleet)]
     kept.refresh()
     assert kept._made[tenant_of(fleet)].until > made.until, "a row may still have been on its way"
-    monkeypatch.setattr(summaries, "SETTLED", -summaries.SETTLED)
+    monkeypatch.setattr(summaries, "SETTLED", -timedelta(hours=1))
     made = kept._made[tenant_of(fleet)]
     kept.refresh()
     again = kept._made[tenant_of(fleet)]

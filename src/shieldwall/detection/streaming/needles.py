@@ -19,7 +19,8 @@ from shieldwall.telemetry.ddl import DATABASE
 
 FEW = 50
 """So many are read as SQL just as fast."""
-_PREFIX = "needles_"
+_PREFIX = "RuleTexts_"
+"""With a capital, as no query can name a table of its own."""
 _UNUSED = 86_400
 """Seconds after which a table that nobody names is removed: no statement takes that long."""
 
