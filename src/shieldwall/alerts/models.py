@@ -156,7 +156,7 @@ class Evidence(TenantOwned, Base):
     __tablename__ = "alert_evidence"
 
     id: Mapped[int] = mapped_column(ROW_ID, primary_key=True, autoincrement=True)
-    alert_id: Mapped[str] = mapped_column(ForeignKey("alerts.id", ondelete="CASCADE"), index=True)
+    alert_id: Mapped[str] = mapped_column(ForeignKey("alerts.id", ondelete="CASCADE"))
     digest: Mapped[str] = mapped_column(String(40))
     """Hash of the entity; an alert holds each entity once."""
     entity_type: Mapped[str] = mapped_column(String(32))
