@@ -177,6 +177,19 @@ def test_an_address_that_went_to_another_device_leads_there(devices: Database) -
     assert third not in (here, before)
 
 
+def test_an_address_is_known_as_of_late_as_it_was_told_in_whatever_order(devices: Database) -> None:
+    with devices.session(TENANT) as session:
+        session.get_one(Device, DEVICE).last_ip_address = "10.0.0.5"
+    drafts = [an_alert("late", process(11)), an_alert("early", process(10), minutes=-5 * 24 * 60)]
+    with devices.system_session() as session:
+        found = raise_many(session, drafts, WINDOW)
+    late, _ = homes(devices, [identifier for identifier, _ in found])
+    (seen,) = raised(
+        devices, an_alert("seen", device=None, minutes=30, links=list(logon_links("10.0.0.5", None)))
+    )
+    assert seen == late
+
+
 def test_an_alert_of_no_device_takes_part_by_its_addresses(devices: Database) -> None:
     seen = EvidenceDraft("Ip", ip_address="10.0.0.5")
     one, two = raised(

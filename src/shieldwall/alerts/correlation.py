@@ -22,7 +22,7 @@ from shieldwall.alerts.incidents import Facts, Group, create_incidents, load_gro
 from shieldwall.alerts.links import Kind, Link, device_link
 from shieldwall.alerts.models import Alert
 from shieldwall.alerts.owners import note, owners
-from shieldwall.alerts.seen import Seen, SeenEntities, chunks
+from shieldwall.alerts.seen import Mark, Seen, SeenEntities, chunks
 from shieldwall.alerts.weights import (
     COUNTED,
     LOGON,
@@ -175,9 +175,10 @@ def _add_owners(
     times = window * WINDOWS["own"]
     first = min(each.span.first for each in candidates) - times
     last = max(each.span.last for each in candidates) + times
+    # The latest of each is kept, in whatever order alerts come.
     owned = {
         (link.key, each.facts.machine_id): each.span.last
-        for each in candidates
+        for each in sorted(candidates, key=lambda each: each.span.last)
         for link in each.links
         if link.kind == "own" and each.facts.machine_id
     }
@@ -251,11 +252,12 @@ class _Placing:
         return [(each.id, *self._one(each)) for each in candidates]
 
     def _one(self, alert: Candidate) -> tuple[int, list[dict[str, Any]]]:
+        mark = Mark.of(alert.facts.machine_id, alert.facts.title, alert.span.last)
         if not alert.counted:
-            self._seen.tenant.note(alert.facts.machine_id or "", alert.facts.title, alert.span.last)
+            self._seen.tenant.note(mark)
         for link in alert.links:
             if link.kind in COUNTED and link.key not in alert.counted:
-                self._seen.of(link.key).note(alert.facts.machine_id or "", alert.facts.title, alert.span.last)
+                self._seen.of(link.key).note(mark)
         related = self._related(alert)
         reasons: list[dict[str, Any]] = []
         # Best first, of equals the oldest incident.

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from shieldwall.alerts.links import Link
 
 _EPOCH = datetime(1, 1, 1, tzinfo=UTC)
+_BASE = int((datetime(2026, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds()) * 10_000_000
 
 
 @dataclass(frozen=True)
@@ -48,13 +50,14 @@ class EvidenceDraft:
 
     def digest(self) -> str:
         """The same for the same entity, whatever became of it."""
-        known = {name: value for name in _ENTITY if (value := getattr(self, name)) is not None}
-        return hashlib.sha1(repr(sorted(known.items())).encode(), usedforsecurity=False).hexdigest()
+        known = [each for each in zip(_ENTITY, _entity(self), strict=True) if each[1] is not None]
+        return hashlib.sha1(repr(known).encode(), usedforsecurity=False).hexdigest()
 
 
 EVIDENCE_COLUMNS = tuple(item.name for item in fields(EvidenceDraft))
 _ENTITY = tuple(sorted({*EVIDENCE_COLUMNS} - {"detection_status", "verdict", "remediation_status"}))
 """What makes an entity the one that it is, rather than what became of it."""
+_entity = attrgetter(*_ENTITY)
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,5 @@ def alert_id(draft: AlertDraft, again: int = 0) -> str:
     text = f"{draft.tenant_id}\n{draft.device_id or ''}\n{draft.key}\n{again}"
     digest = hashlib.sha256(text.encode()).digest()
     # The ticks carry half of the digest, so that they do not depend on which event came first.
-    base = int((datetime(2026, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds()) * 10_000_000
-    ticks = base + int.from_bytes(digest[:7], "big") % (1 << 50)
+    ticks = _BASE + int.from_bytes(digest[:7], "big") % (1 << 50)
     return f"da{ticks}_{int.from_bytes(digest[8:12], 'big', signed=True)}"

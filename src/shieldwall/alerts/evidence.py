@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, cast
 
-from sqlalchemy import Table, case, insert, select, update
+from sqlalchemy import Table, case, select, update
 from sqlalchemy.orm import Session
 
 from shieldwall.alerts.drafts import EVIDENCE_COLUMNS, EvidenceDraft
 from shieldwall.alerts.models import Alert, Evidence
+from shieldwall.state.bulk import insert_rows
 from shieldwall.times import now
 
 EVIDENCE_LIMIT = 200
 """Most entities of one alert; a noisy detection goes on being counted."""
 
 _EVIDENCE = cast(Table, Evidence.__table__)
+_values = attrgetter(*EVIDENCE_COLUMNS)
 _REMEDIATION = {"Prevented": "Prevented", "Blocked": "Blocked"}
 _STATUSES = ("", "Detected", "Blocked", "Prevented")
 """What became of an entity, the stronger the later."""
@@ -38,7 +41,7 @@ def add_evidence(session: Session, alert: Alert, drafts: Iterable[EvidenceDraft]
             known[digest] = draft.detection_status
             rows.append(evidence_row(alert.tenant_id, alert.id, digest, draft, time))
     if rows:
-        session.connection().execute(insert(_EVIDENCE), rows)
+        insert_rows(session.connection(), _EVIDENCE, rows)
         session.expire(alert, ["evidence"])
     return len(rows) + noted
 
@@ -77,9 +80,8 @@ def _note_status(session: Session, alert: Alert, digest: str, draft: EvidenceDra
 def evidence_row(
     tenant_id: str, identifier: str, digest: str, draft: EvidenceDraft, time: datetime
 ) -> dict[str, Any]:
-    values = {name: getattr(draft, name) for name in EVIDENCE_COLUMNS}
     return {
-        **values,
+        **dict(zip(EVIDENCE_COLUMNS, _values(draft), strict=True)),
         "tenant_id": tenant_id,
         "alert_id": identifier,
         "digest": digest,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import Table, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from shieldwall.alerts.models import Alert, Incident
@@ -20,6 +20,8 @@ OPEN = ("Active", "InProgress")
 ENTITIES_LIMIT = 5_000
 """An incident with so many alerts takes in no more, and no other incident."""
 APART_LIMIT = 200
+
+_INCIDENTS = cast(Table, Incident.__table__)
 
 __all__ = ["REDIRECTED", "SEVERITIES", "Facts"]
 
@@ -156,12 +158,11 @@ def _insert(session: Session, rows: list[dict[str, Any]]) -> list[int]:
         return list(session.scalars(made, rows))
     # SQLite tells one number for each statement only. It has one writer, so the next numbers are known;
     # they are counted over all tenants, whatever the session sees.
-    newest = session.connection().scalar(select(func.max(Incident.__table__.c.id)))
+    newest = session.connection().scalar(select(func.max(_INCIDENTS.c.id)))
     first = (newest or 0) + 1
     numbers = list(range(first, first + len(rows)))
-    session.execute(
-        insert(Incident), [{**row, "id": number} for row, number in zip(rows, numbers, strict=True)]
-    )
+    numbered = [{**row, "id": number} for row, number in zip(rows, numbers, strict=True)]
+    session.connection().execute(insert(_INCIDENTS), numbered)
     return numbers
 
 

@@ -113,13 +113,24 @@ def logon_links(address: str | None, name: str | None) -> Iterator[Link]:
 def own_links(device: Device) -> list[Link]:
     """What other devices' alerts may call a device."""
     told = [device.last_ip_address, *(str(each.get("ipAddress") or "") for each in device.ip_addresses or ())]
-    addresses = (Link("own", text, device.computer_dns_name) for each in told if (text := _address(each)))
-    names = (Link("own", name, device.computer_dns_name) for name in _names(device.computer_dns_name))
+    return _own_links(device.computer_dns_name, tuple(told))
+
+
+@lru_cache(maxsize=10_000)
+def _link(kind: Kind, value: str, label: str = "") -> Link:
+    """The link of an entity that many alerts name, with the key that it has worked out."""
+    return Link(kind, value, label)
+
+
+@lru_cache(maxsize=10_000)
+def _own_links(name: str, told: tuple[str | None, ...]) -> list[Link]:
+    addresses = (Link("own", text, name) for each in told if (text := _address(each)))
+    names = (Link("own", each, name) for each in _names(name))
     return list(dict.fromkeys([*addresses, *names]))[:OWN_LIMIT]
 
 
 def device_link(device_id: str, name: str | None) -> Link:
-    return Link("device", device_id, name or "")
+    return _link("device", device_id, name or "")
 
 
 def evidence_links(device_id: str | None, evidence: Iterable[EvidenceDraft | Evidence]) -> Iterator[Link]:
@@ -157,13 +168,12 @@ def _files(item: EvidenceDraft | Evidence) -> Iterator[Link]:
     hashes: Sequence[str | None] = (item.sha256, item.sha1) if item.sha256 or item.sha1 else (item.md5,)
     for value in hashes:
         if value:
-            yield Link("file", value.lower(), item.file_name or value.lower())
+            yield _link("file", value.lower(), item.file_name or value.lower())
 
 
 def _addresses(text: str | None) -> Iterator[Link]:
     if (value := _address(text)) and value not in _RESOLVERS:
-        parsed = ip_address(value)
-        yield Link("private" if any(parsed in each for each in _LOCAL_NETWORKS) else "address", value)
+        yield _link("private" if _is_private(value) else "address", value)
 
 
 def _hosts(url: str | None) -> Iterator[Link]:
@@ -176,7 +186,7 @@ def _hosts(url: str | None) -> Iterator[Link]:
     if _is_address(host):
         yield from _addresses(host)
     else:
-        yield Link("domain", host.rstrip(".").lower()[:253])
+        yield _link("domain", host.rstrip(".").lower()[:253])
 
 
 def _users(item: EvidenceDraft | Evidence) -> Iterator[Link]:
@@ -186,7 +196,9 @@ def _users(item: EvidenceDraft | Evidence) -> Iterator[Link]:
     if (item.user_sid or "").upper() in _SYSTEM_SIDS:
         return
     domain = (item.domain_name or "").lower()
-    yield Link("user", f"{domain}\\{name}", f"{item.domain_name}\\{item.account_name}".removeprefix("None\\"))
+    yield _link(
+        "user", f"{domain}\\{name}", f"{item.domain_name}\\{item.account_name}".removeprefix("None\\")
+    )
 
 
 @lru_cache(maxsize=10_000)
@@ -203,6 +215,13 @@ def _address(text: str | None) -> str | None:
     return str(parsed)
 
 
+@lru_cache(maxsize=10_000)
+def _is_private(text: str) -> bool:
+    parsed = ip_address(text)
+    return any(parsed in each for each in _LOCAL_NETWORKS)
+
+
+@lru_cache(maxsize=10_000)
 def _is_address(text: str) -> bool:
     try:
         ip_address(text)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import cast
 
-from sqlalchemy import Table, bindparam, insert, select, update
+from sqlalchemy import Row, Table, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from shieldwall.alerts.entity_models import OwnedName
 from shieldwall.alerts.seen import chunks
+from shieldwall.state.bulk import insert_rows
 
 OWNERS_LIMIT = 5
 """A name of more devices tells nothing: behind every router there is a 192.168.1.10."""
@@ -33,29 +34,23 @@ def owners(session: Session, tenant_id: str, keys: Collection[str], since: datet
 def note(session: Session, tenant_id: str, owned: Mapping[tuple[str, str], datetime]) -> None:
     """Keep which keys are of which devices, and when that was told."""
     known = {(key, owner): last for key, owner, last in _read(session, tenant_id, {key for key, _ in owned})}
-    rows = [
-        {"_tenant": tenant_id, "_key": key, "_owner": owner, "_time": time}
-        for (key, owner), time in sorted(owned.items())
-        if (key, owner) not in known or time > known[key, owner] + NOTED
-    ]
-    new = [row for row in rows if (row["_key"], row["_owner"]) not in known]
-    old = [row for row in rows if (row["_key"], row["_owner"]) in known]
+    new, old = [], []
+    for (key, owner), time in sorted(owned.items()):
+        before = known.get((key, owner))
+        if before is None:
+            new.append({"tenant_id": tenant_id, "key": key, "owner_id": owner, "last_time": time})
+        elif time > before + NOTED:
+            old.append({"_key": key, "_owner": owner, "_time": time})
     connection = session.connection()
-    if new:
-        values: dict[str, Any] = {
-            name: bindparam(f"_{name.partition('_')[0]}") for name in ("tenant_id", "key")
-        }
-        values |= {"owner_id": bindparam("_owner"), "last_time": bindparam("_time")}
-        connection.execute(insert(_OWNED).values(values), new)
+    insert_rows(connection, _OWNED, new)
     if old:
-        which = (_OWNED.c.tenant_id == bindparam("_tenant"), _OWNED.c.key == bindparam("_key"))
+        which = (_OWNED.c.tenant_id == tenant_id, _OWNED.c.key == bindparam("_key"))
         changed = update(_OWNED).where(*which, _OWNED.c.owner_id == bindparam("_owner"))
         connection.execute(changed.values(last_time=bindparam("_time")), old)
 
 
-def _read(session: Session, tenant_id: str, keys: Collection[str]) -> Iterator[tuple[str, str, datetime]]:
+def _read(session: Session, tenant_id: str, keys: Collection[str]) -> Iterator[Row[str, str, datetime]]:
     columns = (_OWNED.c.key, _OWNED.c.owner_id, _OWNED.c.last_time)
     for chunk in chunks(sorted(keys)):
         wanted = select(*columns).where(_OWNED.c.tenant_id == tenant_id, _OWNED.c.key.in_(chunk))
-        rows = session.connection().execute(wanted.order_by(_OWNED.c.owner_id))
-        yield from ((row.key, row.owner_id, row.last_time) for row in rows)
+        yield from session.connection().execute(wanted.order_by(_OWNED.c.owner_id))

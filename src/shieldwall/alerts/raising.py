@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, cast
 
-from sqlalchemy import Table, func, insert, select, update
-from sqlalchemy.orm import Session, lazyload
+from sqlalchemy import Table, func, select, update
+from sqlalchemy.orm import Session, lazyload, load_only
 
 from shieldwall import metrics
 from shieldwall.alerts.correlation import REASONS, Candidate, lock, place
@@ -20,17 +20,28 @@ from shieldwall.alerts.incidents import refresh
 from shieldwall.alerts.links import LINKS_LIMIT, Kind, Link, device_link, evidence_links, own_links
 from shieldwall.alerts.models import Alert, Evidence
 from shieldwall.alerts.naming import Facts
-from shieldwall.alerts.risk import update_risk
+from shieldwall.alerts.risk import raise_risk, update_risk
 from shieldwall.alerts.weights import Span
 from shieldwall.devices.models import Device
+from shieldwall.state.bulk import insert_rows
 from shieldwall.state.engine import unscoped
 from shieldwall.times import now
 
-PART = 500
+PART = 1000
 """Alerts that are placed and written together."""
 
 REPEATS = 100
 """Most alerts of one key; after so many resolutions the last one goes on."""
+
+_DEVICE = (
+    Device.tenant_id,
+    Device.computer_dns_name,
+    Device.last_ip_address,
+    Device.ip_addresses,
+    Device.logged_on_users,
+    Device.device_group_id,
+)
+"""What an alert says of its device."""
 
 _ALERTS, _EVIDENCE, _LINKS = (cast(Table, each.__table__) for each in (Alert, Evidence, AlertLink))
 
@@ -133,7 +144,7 @@ def _raise(
     identifiers = [alert_id(draft) for draft in drafts]
     present = {row.id: row for row in session.scalars(select(Alert).where(Alert.id.in_(identifiers)))}
     wanted = {draft.device_id for draft in drafts if draft.device_id}
-    loaded = select(Device).where(Device.id.in_(wanted)).options(lazyload(Device.tags))
+    loaded = select(Device).where(Device.id.in_(wanted)).options(load_only(*_DEVICE), lazyload(Device.tags))
     devices = {row.id: row for row in session.scalars(loaded)}
     candidates: list[Candidate] = []
     fresh: list[tuple[AlertDraft, dict[str, Any], list[Link]]] = []
@@ -167,7 +178,7 @@ def _raise(
             row["link_reasons"] = placed[row["id"]].reasons
         _store(session, fresh)
         refresh(session, {each.incident_id for each in placed.values() if each.found})
-        update_risk(session, {draft.device_id for draft, _, _ in fresh if draft.device_id})
+        raise_risk(session, ((draft.device_id, draft.severity) for draft, _, _ in fresh if draft.device_id))
         for draft, _, _ in fresh:
             metrics.alerts.labels(draft.detection_source, draft.severity).inc()
     return results
@@ -176,15 +187,14 @@ def _raise(
 def _store(session: Session, fresh: Sequence[tuple[AlertDraft, dict[str, Any], list[Link]]]) -> None:
     """Write new alerts with what belongs to them, many rows at once."""
     connection = session.connection()
-    connection.execute(insert(_ALERTS), [row for _, row, _ in fresh])
+    insert_rows(connection, _ALERTS, [row for _, row, _ in fresh])
     time = now()
     evidence = [
         evidence_row(row["tenant_id"], row["id"], digest, entity, time)
         for draft, row, _ in fresh
         for digest, entity in islice(by_digest(draft.evidence).items(), EVIDENCE_LIMIT)
     ]
-    if evidence:
-        connection.execute(insert(_EVIDENCE), evidence)
+    insert_rows(connection, _EVIDENCE, evidence)
     named = [
         _link_row(row["tenant_id"], row["id"], link, draft.last_event_time)
         for draft, row, links in fresh
@@ -192,8 +202,7 @@ def _store(session: Session, fresh: Sequence[tuple[AlertDraft, dict[str, Any], l
         # The device's names are kept once, and not with each of its alerts.
         if link.kind != "own"
     ]
-    if named:
-        connection.execute(insert(_LINKS), named)
+    insert_rows(connection, _LINKS, named)
 
 
 def all_links(draft: AlertDraft, device: Device | None) -> list[Link]:
@@ -227,7 +236,7 @@ def relink(session: Session, alert: Alert, links: Sequence[Link], incident_windo
     if new:
         candidate = _stored(session, alert, present, new)
         made = [_link_row(alert.tenant_id, alert.id, link, alert.last_event_time) for link in new]
-        session.connection().execute(insert(_LINKS), made)
+        insert_rows(session.connection(), _LINKS, made)
         window = timedelta(seconds=incident_window)
         placed = place(session, alert.tenant_id, [candidate], window)[alert.id]
         session.refresh(alert, ["incident_id"])

@@ -10,14 +10,15 @@ import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from zlib import crc32
 
-from sqlalchemy import Table, bindparam, delete, insert, select, update
+from sqlalchemy import Table, bindparam, delete, select, update
 from sqlalchemy.orm import Session
 
 from shieldwall.alerts.entity_models import AlertLink, OwnedName, SeenEntity
 from shieldwall.alerts.weights import commonness
+from shieldwall.state.bulk import insert_rows
 from shieldwall.state.engine import Database
 from shieldwall.times import now
 
@@ -32,9 +33,30 @@ TENANT = ""
 """The key under which the tenant's alerts together are counted."""
 
 _SEEN = cast(Table, SeenEntity.__table__)
+_READ = tuple(
+    _SEEN.c[name] for name in ("key", "devices", "titles", "days", "alerts", "first_time", "last_time")
+)
 
 
-@dataclass
+class Mark(NamedTuple):
+    """What one alert adds to what is known of each entity that it names: a bit of each set, and its time."""
+
+    device: int
+    title: int
+    day: int
+    time: datetime
+
+    @classmethod
+    def of(cls, device: str | None, title: str, time: datetime) -> Mark:
+        return cls(
+            1 << crc32(device.encode()) % DEVICE_BITS if device else 0,
+            1 << crc32(title.encode()) % SMALL_BITS,
+            1 << time.toordinal() % SMALL_BITS,
+            time,
+        )
+
+
+@dataclass(slots=True)
 class Seen:
     """How widely one entity was seen."""
 
@@ -63,15 +85,16 @@ class Seen:
         """For how long it has been known at a time."""
         return max(time - self.first, timedelta(0)) if self.first else timedelta(0)
 
-    def note(self, device: str, title: str, time: datetime) -> None:
-        """Count one alert that names the entity; ``device`` is empty for an alert of no device."""
+    def note(self, mark: Mark) -> None:
+        """Count one alert that names the entity."""
         self.alerts += 1
-        if device:
-            self.devices |= 1 << crc32(device.encode()) % DEVICE_BITS
-        self.titles |= 1 << crc32(title.encode()) % SMALL_BITS
-        self.days |= 1 << time.toordinal() % SMALL_BITS
-        self.first = min(self.first or time, time)
-        self.last = max(self.last or time, time)
+        self.devices |= mark.device
+        self.titles |= mark.title
+        self.days |= mark.day
+        if self.first is None or mark.time < self.first:
+            self.first = mark.time
+        if self.last is None or mark.time > self.last:
+            self.last = mark.time
         self.changed, self.measured = True, None
 
 
@@ -83,13 +106,10 @@ class SeenEntities:
         self._tenant_id = tenant_id
         self._found: dict[str, Seen] = {}
         for chunk in chunks(sorted({*keys, TENANT})):
-            for row in session.execute(
-                select(_SEEN).where(_SEEN.c.tenant_id == tenant_id, _SEEN.c.key.in_(chunk))
-            ):
-                devices = int.from_bytes(row.devices, "big")
-                self._found[row.key] = Seen(
-                    devices, row.titles, row.days, row.alerts, row.first_time, row.last_time, True
-                )
+            wanted = select(*_READ).where(_SEEN.c.tenant_id == tenant_id, _SEEN.c.key.in_(chunk))
+            for key, devices, titles, days, alerts, first, last in session.execute(wanted):
+                counted = int.from_bytes(devices, "big")
+                self._found[key] = Seen(counted, titles, days, alerts, first, last, True)
 
     @property
     def tenant(self) -> Seen:
@@ -97,15 +117,17 @@ class SeenEntities:
         return self.of(TENANT)
 
     def of(self, key: str) -> Seen:
-        return self._found.setdefault(key, Seen())
+        found = self._found.get(key)
+        if found is None:
+            found = self._found[key] = Seen()
+        return found
 
     def save(self) -> None:
         changed = sorted(
             ((key, seen) for key, seen in self._found.items() if seen.changed), key=lambda each: each[0]
         )
         rows = [(seen.stored, self._row(key, seen)) for key, seen in changed]
-        if new := [row for stored, row in rows if not stored]:
-            self._session.connection().execute(insert(_SEEN), new)
+        insert_rows(self._session.connection(), _SEEN, [row for stored, row in rows if not stored])
         if old := [{f"_{name}": value for name, value in row.items()} for stored, row in rows if stored]:
             which = (_SEEN.c.tenant_id == bindparam("_tenant_id"), _SEEN.c.key == bindparam("_key"))
             columns = ("alerts", "devices", "titles", "days", "first_time", "last_time")
