@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from shieldwall.alerts.drafts import AlertDraft, EvidenceDraft
@@ -303,13 +303,3 @@ class _Campaign(_Maker):
             ]
             told = ("CommandAndControl", "Known command and control traffic", "High")
             yield Labelled(self.draft(None, told, time, seen), self.label)
-
-
-def shifted(each: Labelled, number: int, by: timedelta) -> Labelled:
-    """The same once more at another time, as another alert."""
-    draft = each.draft
-    first, last = draft.first_event_time + by, draft.last_event_time + by
-    return Labelled(
-        replace(draft, key=f"{draft.key} {number}", first_event_time=first, last_event_time=last),
-        f"{each.label} {number}",
-    )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import math
 import resource
 import statistics
 import sys
@@ -21,16 +22,33 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 from uuid import uuid4
 
-from sqlalchemy import select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Integer,
+    String,
+    Table,
+    column,
+    func,
+    insert,
+    literal,
+    select,
+    true,
+    values,
+)
+from sqlalchemy import cast as cast_to
 
-from benchmarks.campaigns import DAYS, Fleet, Labelled, alerts, fleet, shifted
+from benchmarks.campaigns import DAYS, Fleet, Labelled, alerts, fleet
 from shieldwall.alerts import raising
-from shieldwall.alerts.models import Alert, Incident
+from shieldwall.alerts.drafts import alert_id
+from shieldwall.alerts.entity_models import AlertLink
+from shieldwall.alerts.models import Alert, Evidence, Incident
 from shieldwall.alerts.raising import all_links, raise_alert, raise_many
 from shieldwall.identity.models import Tenant
+from shieldwall.state.base import UtcDateTime
 from shieldwall.state.engine import Base, Database
 from shieldwall.times import now
 
@@ -103,7 +121,7 @@ def store_all(database: Database, found: Sequence[Labelled], machines: Fleet) ->
         fresh = []
         for each in found[start : start + AT_ONCE]:
             device = devices.get(each.draft.device_id or "")
-            row = raising._row(each.draft, raising.alert_id(each.draft), device)
+            row = raising._row(each.draft, alert_id(each.draft), device)
             row |= {"incident_id": number, "link_reasons": []}
             fresh.append((each.draft, row, all_links(each.draft, device)))
         with database.system_session() as session:
@@ -120,7 +138,7 @@ def quality(incident: Mapping[str, int], labels: Mapping[str, str]) -> tuple[flo
     return right / max(together, 1), right / max(wanted, 1)
 
 
-def _pairs(counts: Mapping[object, int]) -> int:
+def _pairs(counts: Mapping[Any, int]) -> int:
     return sum(count * (count - 1) // 2 for count in counts.values())
 
 
@@ -161,28 +179,45 @@ def campaigns_found(incident: Mapping[str, int], labels: Mapping[str, str]) -> t
     return good, len(members)
 
 
-def grown(database: Database, tenant: str, machines: Fleet, found: Sequence[Labelled], wanted: int) -> None:
-    """Bring the store to ``wanted`` alerts, those of the months before."""
-    devices = {device.id: device for device in machines.devices}
-    present = len(found)
+def grown(database: Database, present: int, wanted: int) -> None:
+    """Bring the store to ``wanted`` alerts, with the same ones again for each of the months before."""
+    numbers = [(number + 1,) for number in range(math.ceil(wanted / present) - 1)]
+    months = values(column("number", Integer), name="months").data(numbers).cte()
+    tables = [cast(Table, each.__table__) for each in (Incident, Alert, Evidence, AlertLink)]
+    indexes = [index for table in tables for index in table.indexes]
     with database.system_session() as session:
-        number = session.scalars(select(Incident.id)).first()
-    month = 0
-    while present < wanted:
-        month += 1
-        take = found[: wanted - present]
-        for start in range(0, len(take), AT_ONCE * 5):
-            fresh = []
-            for each in take[start : start + AT_ONCE * 5]:
-                draft = shifted(each, month, -timedelta(days=DAYS * month)).draft
-                device = devices.get(draft.device_id or "")
-                row = raising._row(draft, raising.alert_id(draft), device)
-                row |= {"status": "Resolved", "incident_id": number, "link_reasons": []}
-                fresh.append((draft, row, all_links(draft, device)))
-            with database.system_session() as session:
-                session.connection().exec_driver_sql("SELECT 1")
-                raising._store(session, fresh)
-        present += len(take)
+        connection = session.connection()
+        last = session.scalars(select(func.max(Incident.id))).one()
+        # Built at the end, they take a fraction of the time.
+        for index in indexes:
+            index.drop(connection)
+        for table in tables:
+            rows = {each.name: _earlier(database, each, months.c.number, last) for each in table.columns}
+            if table is Evidence.__table__:
+                del rows["id"]
+            copied = select(*rows.values()).join_from(table, months, true()).order_by(rows.get("alert_id"))
+            connection.execute(insert(table).from_select(list(rows), copied, include_defaults=False))
+        for index in indexes:
+            index.create(connection)
+
+
+def _earlier(
+    database: Database, value: Column[Any], month: ColumnElement[int], last: int
+) -> ColumnElement[Any]:
+    """A value of a row as it is in that of an earlier month; ``last`` is the newest incident's number."""
+    if isinstance(value.type, UtcDateTime):
+        if database.engine.dialect.name == "sqlite":
+            days = cast_to(-DAYS * month, String).concat(" days")
+            return func.strftime("%Y-%m-%d %H:%M:%f", value, days, type_=String).concat("000")
+        return value - func.make_interval(0, 0, 0, DAYS * month)
+    match value.table.name, value.name:
+        case ("alerts", "id") | (_, "alert_id"):
+            return value.concat("m").concat(cast_to(month, String))
+        case ("incidents", "id") | (_, "incident_id" | "redirect_incident_id"):
+            return value + last * month
+        case (_, "status"):
+            return literal("Resolved")
+    return value
 
 
 def added(database: Database, tenant: str, machines: Fleet, count: int = 300) -> list[Taken]:
@@ -226,7 +261,7 @@ def measure(url: str, name: str, count: int, machines: int, store: int) -> bool:
             and min(precision, recall) > AIMS["quality"]
         )
         if store:
-            grown(database, tenant, found_fleet, found, store)
+            grown(database, count, store)
             times = added(database, tenant, found_fleet)
             cpu = statistics.median(each.cpu for each in times)
             p50, p99 = times[len(times) // 2].seconds, times[int(len(times) * 0.99)].seconds
