@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from shieldwall.alerts.models import Alert, Incident
 from shieldwall.alerts.naming import SEVERITIES, Facts, Summary, summary
 from shieldwall.alerts.seen import CHUNK
+from shieldwall.state.bulk import insert_rows
 from shieldwall.state.engine import unscoped
 from shieldwall.times import now
 
@@ -145,6 +146,11 @@ def create_incidents(session: Session, tenant_id: str, groups: Sequence[Group]) 
                 "tags": [],
                 "comments": [],
                 "apart_from": sorted(group.apart_from),
+                "status": group.status,
+                "classification": group.classification,
+                "determination": group.determination,
+                "named_by_hand": False,
+                "graded_by_hand": False,
             }
         )
     numbers = _insert(session, rows)
@@ -162,7 +168,7 @@ def _insert(session: Session, rows: list[dict[str, Any]]) -> list[int]:
     first = (newest or 0) + 1
     numbers = list(range(first, first + len(rows)))
     numbered = [{**row, "id": number} for row, number in zip(rows, numbers, strict=True)]
-    session.connection().execute(insert(_INCIDENTS), numbered)
+    insert_rows(session.connection(), _INCIDENTS, numbered)
     return numbers
 
 
