@@ -13,7 +13,8 @@ import time
 from collections.abc import Iterator
 
 MOST_REMEMBERED = 16  # processes
-LONGEST_SEARCH = 0.05  # seconds
+LONGEST_SEARCH = 0.05  # seconds of our thread's own, which a busy machine does not take from us
+LONGEST_WAIT = 0.3  # seconds in all, for which the client waits
 SHARE = 0.2
 """So much of the time may go into searching, lest short-lived sockets by the thousand keep us busy."""
 LONGEST_CREDIT = 0.5  # seconds
@@ -45,23 +46,24 @@ class SocketOwners:
     def find(self, protocol: int, local: Place, remote: Place) -> int:
         """The process that holds the local end of a TCP or UDP flow; 0 when it is not found in time."""
         inode = self._inode(protocol, local, remote)
-        begin = time.monotonic()
-        self._credit = min(LONGEST_CREDIT, self._credit + (begin - self._credited) * SHARE)
-        self._credited = begin
+        now = time.monotonic()
+        self._credit = min(LONGEST_CREDIT, self._credit + (now - self._credited) * SHARE)
+        self._credited = now
         if not inode or self._credit <= 0:
             return 0
-        pid = self._search(f"socket:[{inode}]", begin + LONGEST_SEARCH)
-        self._credit -= time.monotonic() - begin
+        begin = time.thread_time()
+        pid = self._search(f"socket:[{inode}]", begin + LONGEST_SEARCH, now + LONGEST_WAIT)
+        self._credit -= time.thread_time() - begin
         return pid
 
-    def _search(self, wanted: str, deadline: float) -> int:
+    def _search(self, wanted: str, work_until: float, wait_until: float) -> int:
         for pid in _first([os.getpid(), *self._lately]):
             if _holds(pid, wanted):
                 with contextlib.suppress(ValueError):
                     self._lately.remove(pid)
                 self._lately.appendleft(pid)
                 return pid
-            if time.monotonic() > deadline:
+            if time.thread_time() > work_until or time.monotonic() > wait_until:
                 break
         return 0
 
