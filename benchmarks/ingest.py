@@ -34,7 +34,7 @@ from shieldwall.telemetry.ingest import Ingester
 from shieldwall.telemetry.store import TelemetryStore
 
 INDICATORS = 100_000
-DEVICES = 16
+DEVICES = 32
 """Each waits for its batch to be stored before it sends the next: fewer would leave the server waiting."""
 TIMES = 2
 """Over HTTPS the bodies are sent so often, as new ones, so that each device has about as many."""
