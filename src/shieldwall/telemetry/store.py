@@ -21,6 +21,7 @@ from shieldwall.errors import bad_request
 from shieldwall.settings import Settings
 from shieldwall.state import scope
 from shieldwall.telemetry import ddl, guard
+from shieldwall.telemetry.embedded import clean
 from shieldwall.telemetry.row_filters import literal, row_filter
 from shieldwall.telemetry.schema import TABLES
 
@@ -332,12 +333,14 @@ def _client(settings: Settings, nice: int = 0) -> Client:
         )
     else:
         options = {**_EMBEDDED_OPTIONS, "max_server_memory_usage": settings.telemetry_memory}
-        client = clickhouse_connect.get_client(
-            interface="chdb",
-            path=str(settings.data / "telemetry"),
-            settings=common | _EMBEDDED_SETTINGS,
-            chdb_options=options,
-            tz_mode=TIMES,
+        client = clean(
+            clickhouse_connect.get_client(
+                interface="chdb",
+                path=str(settings.data / "telemetry"),
+                settings=common | _EMBEDDED_SETTINGS,
+                chdb_options=options,
+                tz_mode=TIMES,
+            )
         )
     client.command(ddl.create_database(settings.clickhouse_cluster))
     client.database = ddl.DATABASE
