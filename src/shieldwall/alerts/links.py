@@ -110,7 +110,7 @@ def logon_links(address: str | None, name: str | None) -> Iterator[Link]:
     yield from (Link("logon", host) for host in _names(name))
 
 
-def own_links(device: Device) -> list[Link]:
+def own_links(device: Device) -> tuple[Link, ...]:
     """What other devices' alerts may call a device."""
     told = [device.last_ip_address, *(str(each.get("ipAddress") or "") for each in device.ip_addresses or ())]
     return _own_links(device.computer_dns_name, tuple(told))
@@ -123,10 +123,10 @@ def _link(kind: Kind, value: str, label: str = "") -> Link:
 
 
 @lru_cache(maxsize=10_000)
-def _own_links(name: str, told: tuple[str | None, ...]) -> list[Link]:
+def _own_links(name: str, told: tuple[str | None, ...]) -> tuple[Link, ...]:
     addresses = (Link("own", text, name) for each in told if (text := _address(each)))
     names = (Link("own", each, name) for each in _names(name))
-    return list(dict.fromkeys([*addresses, *names]))[:OWN_LIMIT]
+    return tuple(dict.fromkeys([*addresses, *names]))[:OWN_LIMIT]
 
 
 def device_link(device_id: str, name: str | None) -> Link:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from sqlalchemy import Row, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
 from shieldwall.alerts.models import Alert
+from shieldwall.alerts.seen import chunks
 from shieldwall.devices.models import Device
 
-CHUNK = 500
 LEVELS = ("None", "Informational", "Low", "Medium", "High")
 
 
@@ -23,7 +23,7 @@ def update_risk(session: Session, device_ids: Iterable[str]) -> None:
     session.flush()
     # The device is locked before its alerts are read, so that of two changes at once the later sees both.
     # In one order, so that two batches never wait for each other.
-    for part in _parts(device_ids):
+    for part in chunks(sorted(set(device_ids))):
         devices = _locked(session, part)
         gravest = dict.fromkeys((device.id for device in devices), "None")
         rows = session.execute(
@@ -50,14 +50,9 @@ def raise_risk(session: Session, new: Iterable[tuple[str, str]]) -> None:
     gravest: dict[str, str] = {}
     for device_id, severity in new:
         gravest[device_id] = max(gravest.get(device_id, "None"), severity, key=_rank)
-    for part in _parts(gravest):
+    for part in chunks(sorted(gravest)):
         higher = (each for each in _locked(session, part) if _rank(gravest[each.id]) > _rank(each.risk_score))
         _set(session, {each.id: gravest[each.id] for each in higher})
-
-
-def _parts(device_ids: Iterable[str]) -> Iterator[list[str]]:
-    listed = sorted(set(device_ids))
-    return (listed[start : start + CHUNK] for start in range(0, len(listed), CHUNK))
 
 
 def _locked(session: Session, device_ids: Collection[str]) -> Sequence[Row[str, str, str]]:

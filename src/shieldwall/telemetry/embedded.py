@@ -13,7 +13,15 @@ from typing import Any
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import OperationalError
 
-_STATEMENTS = ("query", "command", "insert", "raw_query", "raw_insert")
+_STATEMENTS = {
+    "query": True,
+    "command": True,
+    "insert": True,
+    "raw_query": True,
+    "raw_insert": True,
+    "raw_stream": False,
+}
+"""Whether it has ended when it returns. A stream fails, if it does, when its caller reads it."""
 _QUESTION, _ANSWER = "SELECT 'clean'", b"clean\n"
 _TRIES = 3
 
@@ -40,10 +48,8 @@ def clean(client: Client) -> Client:
 
         return run
 
-    for name in _STATEMENTS:
-        setattr(client, name, guarded(getattr(client, name), ends=True))
-    # A stream fails, if it does, when its caller reads it.
-    setattr(client, "raw_stream", guarded(client.raw_stream, ends=False))  # noqa: B010
+    for name, ends in _STATEMENTS.items():
+        setattr(client, name, guarded(getattr(client, name), ends=ends))
     return client
 
 
