@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from shieldwall.alerts.models import Alert, Incident
 from shieldwall.alerts.naming import SEVERITIES, Facts, Summary, summary
-from shieldwall.alerts.seen import CHUNK
+from shieldwall.alerts.seen import chunks
 from shieldwall.state.bulk import insert_rows
 from shieldwall.state.engine import unscoped
 from shieldwall.times import now
@@ -110,9 +110,7 @@ def may_merge(target: Group, source: Group) -> bool:
 def load_groups(session: Session, numbers: Collection[int]) -> dict[int, Group]:
     """Incidents as they are now; they stay so until the transaction ends."""
     found: dict[int, Group] = {}
-    listed = sorted(numbers)
-    for start in range(0, len(listed), CHUNK):
-        part = listed[start : start + CHUNK]
+    for part in chunks(sorted(numbers)):
         facts = (Incident.id, Incident.status, Incident.assigned_to, Incident.classification)
         locked = select(*facts, Incident.determination, Incident.apart_from).where(Incident.id.in_(part))
         rows = session.execute(locked.order_by(Incident.id).with_for_update()).all()
@@ -212,11 +210,9 @@ def keep_apart(one: Incident, other: Incident) -> None:
 def refresh(session: Session, numbers: Iterable[int]) -> None:
     """Bring name, severity and times of incidents to what their alerts say now."""
     session.flush()
-    listed = sorted(set(numbers))
     # Whoever asks, an incident is what all of its alerts say.
     with unscoped(session):
-        for start in range(0, len(listed), CHUNK):
-            part = listed[start : start + CHUNK]
+        for part in chunks(sorted(set(numbers))):
             told = {number: summary(facts) for number, facts in _facts(session, part).items()}
             for row in session.scalars(select(Incident).where(Incident.id.in_(part)).order_by(Incident.id)):
                 if row.id in told:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 from zlib import crc32
 
 from sqlalchemy import Table, bindparam, delete, select, update
@@ -32,6 +32,7 @@ KEPT = timedelta(days=60)
 TENANT = ""
 """The key under which the tenant's alerts together are counted."""
 
+_T = TypeVar("_T")
 _SEEN = cast(Table, SeenEntity.__table__)
 _READ = tuple(
     _SEEN.c[name] for name in ("key", "devices", "titles", "days", "alerts", "first_time", "last_time")
@@ -158,7 +159,7 @@ def forget(database: Database) -> int:
         return sum(each.rowcount for each in gone)  # type: ignore[attr-defined]
 
 
-def chunks(values: Iterable[str]) -> Iterable[list[str]]:
+def chunks(values: Iterable[_T]) -> Iterable[list[_T]]:
     listed = list(values)
     return (listed[start : start + CHUNK] for start in range(0, len(listed), CHUNK))
 
