@@ -83,7 +83,7 @@ class SpoolWriter:
                 return
             self._lines.append(line)
             self._buffered += len(line)
-            if len(self._lines) == 1 or self._buffered >= GROUP_BYTES:
+            if len(self._lines) == 1:
                 self._gathered.set()
 
     def close(self) -> None:
