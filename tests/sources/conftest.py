@@ -75,7 +75,9 @@ class Recorder:
     def send(self, source: str, *records: Any, sensor: str = "sensor1", times: int = 1) -> BatchResult:
         """Send records, as JSON unless they are text, and answer the last batch's result."""
         lines = [record if isinstance(record, str) else json.dumps(record) for record in records]
-        body = "\n".join(lines).encode()
+        return self.send_body(source, "\n".join(lines).encode(), sensor=sensor, times=times)
+
+    def send_body(self, source: str, body: bytes, *, sensor: str = "sensor1", times: int = 1) -> BatchResult:
         batch = Batch(self.tenant, "", sensor, "", "", 0, body, "identity", source)
 
         async def work() -> list[BatchResult]:

@@ -15,7 +15,7 @@ import zstandard
 
 from shieldwall.sources.reading import archives
 from shieldwall.sources.reading.account import Account
-from shieldwall.sources.reading.recordings import body_lines, read
+from shieldwall.sources.reading.recordings import TooLong, body_lines, read
 from tests.sources.conftest import PROCESS, Recorder, event
 from tests.sources.evtx_maker import Made, write
 
@@ -144,11 +144,17 @@ def test_lines_that_are_alike_are_told_apart(tmp_path: Path) -> None:
     assert [json.loads(line).get("Occurrence") for line in block.payload.split(b"\n")] == [None, 2, 3]
 
 
+MOST = 1 << 20
+
+
 def test_a_body_in_the_sensors_own_format_becomes_lines() -> None:
-    assert body_lines("windows", LINES) is LINES
-    assert len(body_lines("windows", b"[" + LINES.replace(b"\n", b",") + b"]").split(b"\n")) == 3
-    assert body_lines("windows", b"[{},{").split(b"\n")[0] == b"{}"
-    assert body_lines("zeek", b"nonsense") == b"nonsense"
+    assert body_lines("windows", LINES, MOST) is LINES
+    array = b"[" + LINES.replace(b"\n", b",") + b"]"
+    assert len(body_lines("windows", array, MOST).split(b"\n")) == 3
+    assert body_lines("windows", b"[{},{", MOST).split(b"\n")[0] == b"{}"
+    assert body_lines("zeek", b"nonsense", MOST) == b"nonsense"
+    with pytest.raises(TooLong):
+        body_lines("windows", array, 100)
 
 
 def made(path: Path, records: int = 400) -> bytes:
@@ -168,6 +174,16 @@ def test_evtx_is_read_and_stored(recorder: Recorder, tmp_path: Path) -> None:
     assert recorder.send("windows", block.payload.decode()).stored == 400
     row = recorder.rows("DeviceProcessEvents")[0]
     assert (row["FolderPath"], row["ProcessCommandLine"]) == (PROCESS["Image"], PROCESS["CommandLine"])
+
+
+def test_a_body_may_be_evtx(recorder: Recorder, tmp_path: Path) -> None:
+    whole = made(tmp_path / "s.evtx")
+    result = recorder.send_body("windows", whole)
+    assert (result.stored, result.rejected) == (400, ())
+    again = recorder.send_body("windows", whole[: 4096 + 65536 + 20_000])
+    assert again.stored == 0
+    assert again.rejected
+    assert all(0 < lost.line < 400 for lost in again.rejected)
 
 
 def test_damaged_evtx_gives_what_is_readable_and_an_account(tmp_path: Path) -> None:

@@ -15,16 +15,19 @@ from shieldwall.errors import ApiError
 from shieldwall.sources.hosts import Host, Hosts
 from shieldwall.sources.judging import COLUMNS, RECORD, platform, records, whole
 from shieldwall.sources.owners import OWNER, choice, joined, reported
-from shieldwall.sources.reading.recordings import body_lines
+from shieldwall.sources.reading.recordings import TooLong, body_lines
 from shieldwall.sources.rows import hunting_rows, kinds_by_table, numbered
 from shieldwall.state.engine import Database
 from shieldwall.telemetry.ddl import DATABASE, REJECTS, search_indexes
 from shieldwall.telemetry.schema import SOURCE_EVENTS, TABLES
 from shieldwall.telemetry.staging import REJECTS_SHOWN, Bounds, Staged, Verdict, binary
 from shieldwall.telemetry.store import TelemetryStore
+from shieldwall.telemetry.unpack import too_large
 
 BLOCK_BYTES = 2 << 20
 """Lines that are worked on at once: memory is bounded by them."""
+EXPANSION = 2
+"""How many times as long as the longest body its lines may be, where it is of another format."""
 HOSTS_LIMIT = 10_000
 """Most machines that one group of records may tell of."""
 
@@ -235,10 +238,14 @@ class Sources:
 
     def __init__(self, store: TelemetryStore, database: Database) -> None:
         self._hosts = Hosts(store, database)
+        self._most = store.settings.ingest_max_expanded * EXPANSION
 
     def lines(self, source: str, payload: bytes) -> bytes:
-        """A body as JSON lines, whatever the sensor's own format."""
-        return body_lines(source, payload)
+        """A body as JSON lines, whatever the sensor's own format. ApiError 413 when they are too long."""
+        try:
+            return body_lines(source, payload, self._most)
+        except TooLong:
+            raise too_large(self._most) from None
 
     def stage(self, store: TelemetryStore, client: Client, group_id: int) -> SourceStage:
         return SourceStage(store, client, group_id, self._hosts)

@@ -32,22 +32,57 @@ def read(paths: Iterable[Path], account: Account) -> Iterator[Block]:
     yield from gathered.rest()
 
 
-def body_lines(form: str, payload: bytes) -> bytes:
-    """A request's body as JSON lines. Text that cannot be read stays as it is, to be rejected by line."""
+class TooLong(Exception):
+    """A body's lines are more than they may be."""
+
+
+def body_lines(form: str, payload: bytes, most: int) -> bytes:
+    """A request's body as JSON lines. Text that cannot be read stays as it is, to be rejected by line.
+
+    TooLong when lines that are made of another format have more than ``most`` bytes.
+    """
+    lines = _own_lines(form, payload)
+    if lines is None:
+        return payload
+    kept: list[bytes] = []
+    size = 0
+    for line in lines:
+        kept.append(line)
+        size += len(line) + 1
+        if size > most:
+            raise TooLong
+    return b"\n".join(kept)
+
+
+def _own_lines(form: str, payload: bytes) -> Iterator[bytes] | None:
+    """The lines that are made of a body; None where it has them already."""
     head = payload[:65536].removeprefix(b"\xef\xbb\xbf").lstrip()
     if head.startswith((b"{", b"[")) and not json_lines.is_lines(head):
-        return b"\n".join(told_apart(_until_broken(payload)))
-    lines = payload.split(b"\n")
+        return told_apart(_until_broken(payload))
     kind = format_of(payload[:65536])
+    if kind == "evtx" and form == "windows":
+        return _of_evtx(payload)
+    lines = payload.split(b"\n")
     if kind == "zeek" and form == "zeek":
-        return b"\n".join(told_apart(text_logs.zeek(lines)))
+        return told_apart(text_logs.zeek(lines))
     if kind == "auditd" and form == "auditd":
-        return b"\n".join(told_apart(text_logs.auditd(lines)))
+        return told_apart(text_logs.auditd(lines))
     if kind == "xml" and form == "windows":
-        return b"\n".join(told_apart(text_logs.xml_events(lines)))
+        return told_apart(text_logs.xml_events(lines))
     if len(set(lines)) == len(lines):
-        return payload
-    return b"\n".join(told_apart(line.rstrip(b"\r") for line in lines))
+        return None
+    return told_apart(line.rstrip(b"\r") for line in lines)
+
+
+def _of_evtx(payload: bytes) -> Iterator[bytes]:
+    """The records of an EVTX file; of a damaged one what can be read, and last what is missing."""
+    account = Account()
+    with tempfile.NamedTemporaryFile(prefix="shieldwall-", suffix=".evtx") as copy:
+        copy.write(payload)
+        copy.flush()
+        yield from evtx_file.lines(Path(copy.name), "the file", account)
+    for problem in account.problems:
+        yield problem.text.encode()
 
 
 def _until_broken(payload: bytes) -> Iterator[bytes]:
