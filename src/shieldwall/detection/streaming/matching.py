@@ -96,29 +96,31 @@ class WatchedRules:
         It keeps what it has compiled in places that are told by hashes of the texts. Where two sets have one
         place, each would be compiled anew with every statement: one of them is turned, which moves it.
         """
-        self._compile(client)
+        for scan in self.scans.values():
+            self._keep(client, scan)
+            for text in scan.each_search():
+                client.query(with_settings(text))
         for _ in range(TURNS):
-            if not self._compile(client, turning=True):
+            if not self._turn_clashing(client):
                 break
         for scan in self.scans.values():
             client.query(with_settings(scan.statement("0")))
         forget_others(client, [each for scan in self.scans.values() for each in scan.needles])
 
-    def _compile(self, client: Client, *, turning: bool = False) -> int:
-        """Search no rows for each set of texts; how many had to be compiled, and were turned if asked to."""
+    def _turn_clashing(self, client: Client) -> int:
+        """Turn each set of texts that is compiled although it was before; how many there were."""
         known = _compiled(client)
         clashing = 0
         for table in self.scans:
-            self._keep(client, self.scans[table])
             for place, text in enumerate(self.scans[table].each_search()):
                 client.query(with_settings(text))
-                before, known = known, _compiled(client)
-                if turning and known > before:
+                if (now := _compiled(client)) > known:
                     clashing += 1
                     self.scans[table] = self.scans[table].turned(place)
                     self._keep(client, self.scans[table])
                     client.query(with_settings(self.scans[table].each_search()[place]))
-                    known = _compiled(client)
+                    now = _compiled(client)
+                known = now
         return clashing
 
     def _keep(self, client: Client, scan: TableScan) -> None:

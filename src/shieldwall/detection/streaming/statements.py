@@ -17,8 +17,9 @@ _BOUNDS = {
     "max_execution_time": 60,
     # All patterns are plain texts, some of which look expensive.
     "reject_expensive_hyperscan_regexps": 0,
-    # An event may have a megabyte, and conditions work on copies of blocks of them.
+    # An event may have a megabyte, and conditions work on copies of blocks of them, one for each function.
     "max_block_size": 8192,
+    "preferred_block_size_bytes": 100_000,
     "min_insert_block_size_rows": 8192,
     "min_insert_block_size_bytes": 4 << 20,
 }
