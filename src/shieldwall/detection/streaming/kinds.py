@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from shieldwall.detection.streaming.needs import NEVER, All, Anchor, Kind, Need, Not, commonness, is_common
+from shieldwall.detection.streaming.texts import END, START
+from shieldwall.kql import sql
 
 Place = tuple[str, Kind]
 Wanted = Mapping[Place, frozenset[Anchor]]
@@ -30,6 +32,31 @@ def wanted(needs: Iterable[Need]) -> tuple[Wanted, list[Need]]:
         place = min(kinds, key=lambda each: commonness(kinds[each]))
         found[place] = found.get(place, frozenset()) | kinds[place]
     return found, anywhere
+
+
+def condition(needs: Iterable[Need]) -> str:
+    """SQL over a row ``q`` that is true of all rows of the kinds that any of the needs asks for."""
+    found: dict[str, None] = {}
+    for need in needs:
+        if need == NEVER:
+            continue
+        tests = [_test(place, anchors) for place, anchors in _of_kinds(need).items()]
+        found[" AND ".join(filter(None, tests)) or "1"] = None
+    return f"({' OR '.join(found) or '0'})"
+
+
+def _test(place: Place, anchors: frozenset[Anchor]) -> str:
+    """SQL that is true of rows that have one of the texts as the whole value; nothing where one is less."""
+    column, kind = place
+    name = f"q.{sql.name(column)}"
+    texts = sorted(anchor.literal for anchor in anchors)
+    if kind == "number":
+        return f"ifNull(toInt64({name}) IN ({', '.join(texts)}), 0)"
+    if kind != "text" or not all(text.startswith(START) and text.endswith(END) for text in texts):
+        return ""
+    values = ", ".join(sql.quote(text.removeprefix(START).removesuffix(END)) for text in texts)
+    # What is beyond ASCII may be folded to letters of it.
+    return f"(lower({name}) IN ({values}) OR NOT isASCII({name}))"
 
 
 def _of_kinds(need: Need) -> Wanted:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from shieldwall.detection.streaming import kinds
 from shieldwall.detection.streaming.compiling import CompiledRule
 from shieldwall.detection.streaming.scan import row_key
 from shieldwall.detection.streaming.statements import RULES_AT_ONCE, Class, hits, with_settings
@@ -90,5 +91,6 @@ def _asked(table: Table, rules: Mapping[int, CompiledRule], where: str) -> str:
     """SQL of the key and the device's name of rows that rules find, and which these are."""
     device = "toString(DeviceName)" if table.has("DeviceName") else "''"
     key = f"{row_key(table)} AS {sql.name(KEY)}"
-    lying = f"(SELECT *, {key} FROM {DATABASE}.{table.name} AS q WHERE {where})"
+    asked = f"({where}) AND {kinds.condition(rule.need for rule in rules.values())}"
+    lying = f"(SELECT *, {key} FROM {DATABASE}.{table.name} AS q WHERE {asked})"
     return hits(f"{sql.name(KEY)}, {device}", lying, dict.fromkeys(rules), rules.__getitem__)

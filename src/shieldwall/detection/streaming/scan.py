@@ -18,7 +18,7 @@ from shieldwall.detection.streaming.compiling import CompiledRule
 from shieldwall.detection.streaming.kinds import Place
 from shieldwall.detection.streaming.needles import Needles
 from shieldwall.detection.streaming.needs import All, Anchor, Need, Not, anchors, is_common, trigger
-from shieldwall.detection.streaming.texts import SPECIAL, is_told, searched
+from shieldwall.detection.streaming.texts import MARKS, SPECIAL, is_told, searched
 from shieldwall.kql import sql
 from shieldwall.kql.operations import quote_pattern
 from shieldwall.telemetry.ddl import DATABASE
@@ -286,7 +286,8 @@ class _Search:
             place = f"transform(ifNull(toInt64({name}), 0), [{', '.join(self.turned)}], [{places}], 0)"
             return f"if(isNotNull({name}) AND {place} > 0, [toUInt64({place})], [])"
         told = all(text in SPECIAL or is_told(text) for text in self.texts)
-        text = searched(name, json=kind == "json", told=told)
+        marks = any(mark in text for text in self.texts for mark in MARKS)
+        text = searched(name, json=kind == "json", told=told, marks=marks)
         return f"multiMatchAllIndices({text}, {self.needles.expression})"
 
 

@@ -15,7 +15,7 @@ from shieldwall.kql import sql
 Form = Literal["equal", "start", "end", "part"]
 """How a text stands in a value: as all of it, at its start or end, or anywhere."""
 
-START, END, FOREIGN = "\x02", "\x03", "\x04"
+MARKS = START, END, FOREIGN = "\x02", "\x03", "\x04"
 LONGEST = 200
 """More of a text makes it no rarer."""
 SPECIAL = ("\u212a", "\u017f", "\u0130", "\u0131")
@@ -30,12 +30,13 @@ _CHOSEN_IN_STRINGS = (r"\\u", r"\\/")
 """What is found wherever strings have an escape that ClickHouse would write otherwise."""
 _CHOSEN = (
     *_CHOSEN_IN_STRINGS,
-    # Blanks behind a string, a colon, any other value, a comma between values and an opening bracket.
-    r'[^\\]"[ \t\r\n]',
-    r'\\\\"[ \t\r\n]',
+    # Blanks behind a string, a colon, any other value, a comma between values and an opening bracket, each up
+    # to what can come then: a string may begin with blanks, and have a comma in it.
+    r'[^\\]"[ \t\r\n]+[,}\]:]',
+    r'\\\\"[ \t\r\n]+[,}\]:]',
     r'":[ \t\r\n]',
     r"(true|false|null|[0-9}\]])[ \t\r\n]+[,}\]]",
-    r'(true|false|null|[0-9"}\]]),[ \t\r\n]',
+    r'(true|false|null|[0-9"}\]]),[ \t\r\n]+["{\[tfn0-9-]',
     r"(^|[\[{:,])[\[{][ \t\r\n]",
     # Numbers with a fraction or an exponent.
     r'(":|[\[,])-?[0-9]+[.eE]',
@@ -120,11 +121,12 @@ def is_told(text: str) -> bool:
     return '"' not in text and not set(text) <= _OUTSIDE_STRINGS
 
 
-def searched(column: str, *, json: bool, told: bool = False) -> str:
+def searched(column: str, *, json: bool, told: bool = False, marks: bool = True) -> str:
     """SQL of a column as it is searched. JSON is written anew where it is not as ClickHouse would write it:
     there is one way then to say something.
 
-    Where all texts are ``told`` by strings, only what may be written otherwise within these matters.
+    Where all texts are ``told`` by strings, only what may be written otherwise within these matters. Without
+    ``marks``, none of the texts has one: two copies of the column less.
     """
     if not json:
         old, new = sql.quote(_UPPER + START + END + FOREIGN), sql.quote(_UPPER.lower() + "\x01" * 3)
@@ -134,6 +136,8 @@ def searched(column: str, *, json: bool, told: bool = False) -> str:
         text = f"if(multiMatchAny({column}, [{patterns}]), JSONExtractRaw({column}), {column})"
         # JSON has no such characters as the marks.
         lowered = f"lower({text})"
+    if not marks:
+        return lowered
     return (
         f"concat({sql.quote(START)}, {lowered}, "
         f"if(isASCII({text}), {sql.quote(END)}, {sql.quote(END + FOREIGN)}))"
