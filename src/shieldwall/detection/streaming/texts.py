@@ -30,13 +30,11 @@ _CHOSEN_IN_STRINGS = (r"\\u", r"\\/")
 """What is found wherever strings have an escape that ClickHouse would write otherwise."""
 _CHOSEN = (
     *_CHOSEN_IN_STRINGS,
-    # Blanks behind a string, a colon, any other value, a comma between values and an opening bracket, each up
-    # to what can come then: a string may begin with blanks, and have a comma in it.
-    r'[^\\]"[ \t\r\n]+[,}\]:]',
-    r'\\\\"[ \t\r\n]+[,}\]:]',
+    # Blanks behind a value or a member's name, a colon, a comma between values and an opening bracket.
+    r"[ \t\r\n][,}\]]",
+    r'"[ \t\r\n]+:',
     r'":[ \t\r\n]',
-    r"(true|false|null|[0-9}\]])[ \t\r\n]+[,}\]]",
-    r'(true|false|null|[0-9"}\]]),[ \t\r\n]+["{\[tfn0-9-]',
+    r'["}\]el0-9],[ \t\r\n]+["{\[tfn0-9-]',
     r"(^|[\[{:,])[\[{][ \t\r\n]",
     # Numbers with a fraction or an exponent.
     r'(":|[\[,])-?[0-9]+[.eE]',
