@@ -14,7 +14,14 @@ from shieldwall.kql.everywhere import any_column
 from shieldwall.kql.functions import registry
 from shieldwall.kql.functions.registry import AGGREGATES, CODED, CODED_AGGREGATES, LOCALS, SCALARS
 from shieldwall.kql.local import LocalCalls, LocalFunction
-from shieldwall.kql.operations import compare, contains_any, equal, negate, string_operation
+from shieldwall.kql.operations import (
+    compare,
+    contains_any,
+    equal,
+    negate,
+    searched_together,
+    string_operation,
+)
 from shieldwall.kql.relation import Relation, is_closed
 from shieldwall.kql.scope import NO_ROW, Binding, Environment, Row, unknown
 from shieldwall.kql.syntax import (
@@ -184,6 +191,8 @@ class Binder:
             parts.append(left.right)
             left = left.left
         values = [self.boolean(part) for part in (left, *reversed(parts))]
+        if node.op == "or":
+            values = searched_together(values)
         joiner = f" {node.op.upper()} "
         text = joiner.join(value.sql for value in values)
         where = (

@@ -105,7 +105,34 @@ def string_operation(op: str, left: Value, right: Value, at: int) -> Value:
     else:
         found = _OPERATIONS[base](subject, needle)
     value = made("bool", found, left, right)
+    if base == "contains" and needle.constant and found == _search(subject, needle):
+        value.held = (subject.sql, needle.sql)
     return negate(value) if negated or op == "!~" else value
+
+
+def searched_together(values: list[Value]) -> list[Value]:
+    """Of values joined by ``or``, those that look for texts in one that is computed do so together: each by
+    itself would compute it again."""
+    groups: dict[str, list[Value]] = {}
+    found: list[Value | list[Value]] = []
+    for value in values:
+        subject = value.held[0]
+        if "(" not in subject:
+            found.append(value)
+            continue
+        group = groups.get(subject)
+        if group is None or len(group) == MAX_PATTERN:
+            group = groups[subject] = []
+            found.append(group)
+        group.append(value)
+    return [item if isinstance(item, Value) else _any_held(item) for item in found]
+
+
+def _any_held(values: list[Value]) -> Value:
+    if len(values) == 1:
+        return values[0]
+    needles = ", ".join(dict.fromkeys(value.held[1] for value in values))
+    return made("bool", f"multiSearchAnyCaseInsensitive({values[0].held[0]}, [{needles}])", *values)
 
 
 def _folded(value: Value) -> str:
@@ -126,8 +153,12 @@ def _contains(subject: Value, needle: Value) -> str:
     text = needle.constant
     if isinstance(text, str) and text.isascii():
         guard = _prefilter(subject, _inner_terms(text, before=False, after=False))
-        return f"({guard}positionCaseInsensitive({subject.sql}, {needle.sql}) > 0)"
+        return f"({guard}{_search(subject, needle)})" if guard else _search(subject, needle)
     return f"(positionCaseInsensitiveUTF8({subject.sql}, {needle.sql}) > 0)"
+
+
+def _search(subject: Value, needle: Value) -> str:
+    return f"(positionCaseInsensitive({subject.sql}, {needle.sql}) > 0)"
 
 
 def _contains_cs(subject: Value, needle: Value) -> str:

@@ -52,6 +52,8 @@ class Value:
     """For a dynamic: gives a member by SQL of its key or place, as `member` does, without reading JSON."""
     where: str = ""
     """For a bool: SQL that may stand for it where null counts as false."""
+    held: tuple[str, str] = ("", "")
+    """For a bool that says no more than that one text holds another, whatever its case: SQL of the two."""
     parts: tuple[Value, ...] = ()
     """The values of a call that gives several columns."""
 
