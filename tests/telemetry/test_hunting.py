@@ -241,6 +241,19 @@ def test_large_queries_work_or_fail_clearly(
     assert time.monotonic() - started < 8
 
 
+def test_many_large_events_are_no_large_hunt(telemetry: TelemetryStore) -> None:
+    tenant = str(uuid4())
+    with telemetry.writer() as client:
+        client.command(
+            "INSERT INTO shieldwall.SourceEvents (TenantId, IngestionTime, Timestamp, DeviceId, EventData) "
+            f"SELECT '{tenant}', now64(3), now64(7), repeat('d', 40), "
+            """concat('{"Image":"', repeat('x', 4000), toString(number), '.exe"}') FROM numbers(30000) """
+            "SETTINGS max_block_size = 8192, min_insert_block_size_rows = 30000"
+        )
+    text = 'SourceEvents | where EventData.Image endswith "77.exe" | count'
+    assert hunt(telemetry, tenant, text, Limits(memory=200_000_000)) == [[300]]
+
+
 def test_words_of_the_engine_are_neither_told_nor_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(
