@@ -64,7 +64,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=2600, help="generated rules")
     parser.add_argument("--imported", type=int, default=200_000, help="records; the others repeat them")
     parser.add_argument(
-        "--baseline", type=int, default=60, help="rules that are also run one by one (0: all)"
+        "--baseline", type=int, default=0, help="so many rules are also run one by one; else all"
     )
     parser.add_argument("--seconds", type=int, default=20, help="of continuous detection")
     parser.add_argument("--step", choices=("fill", "pass", "alone", "continuous"), help=argparse.SUPPRESS)
