@@ -26,7 +26,7 @@ from shieldwall.detection.external.offers import IndicatorOffers
 from shieldwall.detection.external.reading import read
 from shieldwall.detection.indicators import IndicatorService
 from shieldwall.devices.models import Device
-from shieldwall.devices.reports import store_report
+from shieldwall.devices.reports import store_reports
 from shieldwall.identity.principal import Principal
 from shieldwall.settings import Settings
 from shieldwall.state.engine import Database
@@ -72,7 +72,7 @@ def add_devices(database: Database, store: TelemetryStore, tenant: str) -> None:
             )
             session.add(device)
             session.flush()
-            store_report(store, device)
+            store_reports(store, [device])
 
 
 def connections(count: int, chance: random.Random, until: datetime) -> Iterator[Row]:

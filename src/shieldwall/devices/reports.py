@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -57,12 +57,29 @@ def apply_report(device: Device, report: Mapping[str, Any], address: str) -> Non
     device.health_status = "Active" if _senses(device) else "NoSensorData"
 
 
-def store_report(store: TelemetryStore, device: Device) -> None:
-    """Let hunts see the report: a row of DeviceInfo and one of DeviceNetworkInfo for each adapter."""
+def store_reports(store: TelemetryStore, devices: Iterable[Device]) -> None:
+    """Let hunts see the reports of a tenant's devices: for each a row of DeviceInfo, and one of
+    DeviceNetworkInfo for each adapter."""
+    infos: list[dict[str, Any]] = []
+    networks: list[dict[str, Any]] = []
+    tenant_id = ""
+    for device in devices:
+        tenant_id = device.tenant_id
+        info = _info(device)
+        infos.append(info)
+        networks += _networks(device, info)
+    if infos:
+        store.insert_rows("DeviceInfo", tenant_id, infos)
+    if networks:
+        store.insert_rows("DeviceNetworkInfo", tenant_id, networks)
+
+
+def _info(device: Device) -> dict[str, Any]:
     time = now()
-    common = {"Timestamp": time, "DeviceId": device.id, "DeviceName": device.computer_dns_name}
-    info = {
-        **common,
+    return {
+        "Timestamp": time,
+        "DeviceId": device.id,
+        "DeviceName": device.computer_dns_name,
         "OSPlatform": device.os_platform,
         "OSVersion": device.os_version or "",
         "OSDistribution": device.os_distribution or "",
@@ -80,23 +97,20 @@ def store_report(store: TelemetryStore, device: Device) -> None:
         "SensorHealthState": device.health_status,
         "ReportId": int(time.timestamp() * 1000),
     }
-    store.insert_rows("DeviceInfo", device.tenant_id, [info])
+
+
+def _networks(device: Device, info: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     adapters: dict[str, list[dict[str, Any]]] = {}
     for row in device.ip_addresses:
         adapters.setdefault(str(row["macAddress"] or ""), []).append(row)
-    network = [
-        {
-            **common,
+    for mac, rows in adapters.items():
+        yield {
+            **{name: info[name] for name in ("Timestamp", "DeviceId", "DeviceName", "ReportId")},
             "MacAddress": mac,
             "NetworkAdapterStatus": str(rows[0]["operationalStatus"] or ""),
             "NetworkAdapterType": str(rows[0]["type"] or ""),
             "IPAddresses": _json([{"IPAddress": row["ipAddress"]} for row in rows]),
-            "ReportId": info["ReportId"],
         }
-        for mac, rows in adapters.items()
-    ]
-    if network:
-        store.insert_rows("DeviceNetworkInfo", device.tenant_id, network)
 
 
 def _senses(device: Device) -> bool:

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from shieldwall import log, metrics
 from shieldwall.devices.enrolment import enrol
 from shieldwall.devices.models import Device
-from shieldwall.devices.reports import REPORT_BYTES, apply_report, store_report
+from shieldwall.devices.reports import REPORT_BYTES, apply_report, store_reports
 from shieldwall.errors import ApiError, bad_request, not_found
 from shieldwall.exposure.inventory import read_packages, store_packages
 from shieldwall.gateway import bodies
@@ -96,7 +96,7 @@ async def receive_report(request: Request) -> Response:
             if device is None:
                 raise not_found("Machine", caller.device_id)
             apply_report(device, report, address)
-        store_report(services.telemetry, device)
+        store_reports(services.telemetry, [device])
         if packages is not None:
             store_packages(services.telemetry, device, packages)
 

@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from shieldwall.devices.models import Device
 from shieldwall.devices.named import find_or_add
-from shieldwall.devices.reports import store_report
+from shieldwall.devices.reports import store_reports
 from shieldwall.state.engine import Database
 from shieldwall.telemetry.store import TelemetryStore
 
@@ -66,6 +66,5 @@ class Hosts:
                 hosts[name] = Host(device.id, device.computer_dns_name, group)
                 if not device.public_key and device.first_seen == device.last_seen:
                     added.append(device)
-        for device in added:
-            store_report(self._store, device)
+        store_reports(self._store, added)
         return hosts

@@ -17,8 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import yaml
-
+from shieldwall.data_files import read_yaml
 from shieldwall.telemetry.schema import TABLES
 
 
@@ -135,7 +134,7 @@ def load_mappings() -> Mapping[str, SourceMapping]:
     found = {}
     for path in sorted(Path(__file__).with_name("mappings").glob("*.yaml")):
         try:
-            found[path.stem] = _mapping(path.stem, yaml.safe_load(path.read_text()))
+            found[path.stem] = _mapping(path.stem, read_yaml(path))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path.name}: {error}") from None
     return MappingProxyType(found)

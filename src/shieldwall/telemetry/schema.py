@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import yaml
+from shieldwall.data_files import read_yaml
 
 CLICKHOUSE_TYPES = {
     "string": "String",
@@ -127,7 +127,7 @@ def load_aliases() -> Aliases:
 
 
 def _read(name: str) -> dict[str, Any]:
-    read: dict[str, Any] = yaml.safe_load(Path(__file__).with_name(name).read_text())
+    read: dict[str, Any] = read_yaml(Path(__file__).with_name(name))
     return read
 
 

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 import clickhouse_connect
+from clickhouse_connect.driver import options
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
@@ -55,6 +56,8 @@ _EMBEDDED_OPTIONS = {
     # Memory that may be asked for next is no memory in use.
     "memory_worker_rss_speculative_reserve_ratio": 0,
 }
+# The driver would load pandas, half a second and 60 MB, to see whether it is given a table of it.
+options.pd = options.pd_time_test = None
 _EMBEDDED_SETTINGS = {
     # Without a gigabyte to spare for each thread, every statement would have but one.
     "max_threads_min_free_memory_per_thread": 0,

@@ -20,7 +20,7 @@ from shieldwall.detection.external.reading import read
 from shieldwall.detection.indicators import IndicatorService
 from shieldwall.detection.matching import IndicatorMatcher
 from shieldwall.devices.models import Device
-from shieldwall.devices.reports import store_report
+from shieldwall.devices.reports import store_reports
 from shieldwall.identity.principal import Principal
 from shieldwall.settings import Settings
 from shieldwall.state.engine import Database
@@ -78,7 +78,7 @@ class World:
         with self.database.session(self.tenant) as session:
             session.add(device)
             session.flush()
-            store_report(self.store, device)
+            store_reports(self.store, [device])
 
     def report(self, *events: dict[str, Any], device: str = WEB) -> None:
         self._sequence += 1

@@ -15,7 +15,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-import yaml
+from shieldwall.data_files import read_yaml
 
 _FOLDER = files(__package__)
 _KEY = re.compile(r"(\w+) (\S+)(?: \((\w+)\))?")
@@ -102,7 +102,7 @@ def load() -> Contract:
     for file in sorted(_FOLDER.iterdir(), key=lambda each: each.name):
         if file.name.endswith(".yaml"):
             area = file.name.removesuffix(".yaml")
-            content = yaml.load(file.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+            content = read_yaml(file)
             operations += [_operation(area, key, each) for key, each in content["operations"].items()]
             for name, properties in content.get("entities", {}).items():
                 entities[name] = {key: read_type(text) for key, text in properties.items()}

@@ -12,8 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from shieldwall.data_files import read_yaml
 from shieldwall.detection.sigma.fields import Account, Field, Hashes, Known, Unnamed
 from shieldwall.detection.sigma.literals import member, quoted
 from shieldwall.sources.mapping import Field as Mapped
@@ -203,5 +202,5 @@ def one_of(column: str, values: Sequence[Any]) -> str:
 
 @cache
 def _read() -> dict[str, Any]:
-    read: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("logsources.yaml").read_text())
+    read: dict[str, Any] = read_yaml(Path(__file__).with_name("logsources.yaml"))
     return read
