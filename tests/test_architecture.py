@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 SERVER = ROOT / "src" / "shieldwall"
 AGENT = ROOT / "agent" / "src" / "shieldwall_agent"
 
-SMALL = {"settings", "errors", "times", "log", "metrics", "wakeups"}
+SMALL = {"settings", "errors", "times", "log", "metrics", "wakeups", "data_files"}
 BELOW: dict[str, set[str]] = {
     "kql": set(),
     "client": set(),
