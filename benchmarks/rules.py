@@ -29,7 +29,6 @@ from shieldwall.detection.streaming.cache import RuleCache
 from shieldwall.detection.streaming.compiling import CompiledRule
 from shieldwall.detection.streaming.continuous import ContinuousDetection, InForce
 from shieldwall.detection.streaming.matching import WatchedRules
-from shieldwall.detection.streaming.recordings import TABLES_AT_ONCE
 from shieldwall.errors import ApiError
 from shieldwall.settings import Settings
 from shieldwall.sources.stage import Sources
@@ -201,7 +200,7 @@ def one_pass(given: argparse.Namespace) -> int:
     ready = time.monotonic() - began
     missed += told("compiling them, and the database's search for their texts", times[0] + ready, COLD, "s")
     began, used = time.monotonic(), time.process_time()
-    found = rules.find_all(store, rules.scans, "1", TABLES_AT_ONCE)
+    found = rules.find_everywhere(store)
     seconds, used = time.monotonic() - began, time.process_time() - used
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
     events = count(store, SOURCE_EVENTS)

@@ -8,14 +8,14 @@ from typing import Any
 
 import yaml
 
+from shieldwall.data_files import LOADER
+
 MOST_BYTES = 1 << 20
 """Of one file. The largest public rule, a list of drivers by hash, has a fifth of it."""
 MOST_NODES = 50_000
 """Of one document, each alias counted as all that it stands for."""
 MOST_DEPTH = 30
 MOST_DOCUMENTS = 500
-
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class UnreadableError(ValueError):
@@ -74,7 +74,7 @@ def documents(content: bytes) -> list[Document]:
 def _check_depth(text: str) -> None:
     """The C library composes nodes by recursion, which text that is nested deeply enough would crash."""
     depth = 0
-    for event in yaml.parse(text, Loader=_LOADER):
+    for event in yaml.parse(text, Loader=LOADER):
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MOST_DEPTH:
@@ -86,7 +86,7 @@ def _check_depth(text: str) -> None:
 
 def _documents(text: str) -> Iterator[Document]:
     _check_depth(text)
-    loader = _LOADER(text)
+    loader = LOADER(text)
     try:
         count = 0
         while loader.check_node():

@@ -21,6 +21,7 @@ from shieldwall.kql.errors import KqlError
 from shieldwall.telemetry.store import TelemetryStore
 
 TURNS = 10
+TABLES_AT_ONCE = 2
 
 Key = tuple[str, str]
 """Tenant and rule."""
@@ -97,8 +98,8 @@ class WatchedRules:
         It keeps what it has compiled in places that are told by hashes of the texts. Where two sets have one
         place, each would be compiled anew with every statement: one of them is turned, which moves it.
         """
+        self._keep_all(client)
         for scan in self.scans.values():
-            self._keep(client, scan)
             for text in scan.each_search():
                 client.query(with_settings(text))
         for _ in range(TURNS):
@@ -124,22 +125,28 @@ class WatchedRules:
                 known = now
         return clashing
 
+    def _keep_all(self, client: Client) -> None:
+        for scan in self.scans.values():
+            self._keep(client, scan)
+
     def _keep(self, client: Client, scan: TableScan) -> None:
         for needles in scan.needles:
             if needles.table not in self._kept:
                 needles.keep(client)
                 self._kept.add(needles.table)
 
-    def find_all(self, store: TelemetryStore, tables: Iterable[str], where: str, at_once: int = 1) -> Matches:
-        """What the rules find in the rows of several tables under ``where``, so many tables at once.
+    def find_all(self, store: TelemetryStore, tables: Iterable[str], where: str) -> Matches:
+        """What the rules find in the rows of several tables under ``where``."""
+        return _joined(self.find(store, table, where) for table in tables)
 
-        A statement that one table waits for leaves processors idle that another's can use.
-        """
-        found = Matches()
-        with ThreadPoolExecutor(at_once, "find") as pool:
-            for matches in pool.map(lambda table: self.find(store, table, where), tables):
-                found.add(matches)
-        return found
+    def find_everywhere(self, store: TelemetryStore) -> Matches:
+        """What the rules find in all rows, in several tables at once: while a statement of one waits, those
+        of another use the processors."""
+        with store.writer() as client:
+            # Tables may have texts in common, which are kept once.
+            self._keep_all(client)
+        with ThreadPoolExecutor(TABLES_AT_ONCE, "find") as pool:
+            return _joined(pool.map(lambda table: self.find(store, table, "1"), self.scans))
 
     def find(self, store: TelemetryStore, table: str, where: str) -> Matches:
         """What the rules find in the rows of ``table`` under ``where``, SQL of our own making over ``q``."""
@@ -175,6 +182,13 @@ class WatchedRules:
             for item in self._by_query[scan.rules[number].query]:
                 matches.failed[item.rule.id] = problem
         return matches
+
+
+def _joined(parts: Iterable[Matches]) -> Matches:
+    found = Matches()
+    for part in parts:
+        found.add(part)
+    return found
 
 
 def _compiled(client: Client) -> int:

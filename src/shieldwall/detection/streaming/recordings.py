@@ -23,7 +23,6 @@ from shieldwall.telemetry.ingest import Batch, Ingester
 from shieldwall.telemetry.store import TelemetryStore
 from shieldwall.times import now
 
-TABLES_AT_ONCE = 2
 KEPT_DAYS = 20_000
 """Recordings may be of any age."""
 BATCH_BYTES = 64 << 20
@@ -77,7 +76,7 @@ def scan_recordings(
             watched = WatchedRules([Watched(rule, None) for rule in rules], cache)
             cache.keep(rule.query for rule in rules)
             report.left_out = {rule_id: error.message for rule_id, error in watched.refused.items()}
-            _tell(report, rules, watched.find_all(store, watched.scans, "1", TABLES_AT_ONCE))
+            _tell(report, rules, watched.find_everywhere(store))
         finally:
             if store is not None:
                 store.close()

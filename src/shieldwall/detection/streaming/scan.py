@@ -276,7 +276,7 @@ class _Search:
     def needles(self) -> Needles:
         return Needles(tuple(map(quote_pattern, self.turned)))
 
-    @property
+    @cached_property
     def expression(self) -> str:
         """SQL of the numbers of the texts that are there, from 1."""
         column, kind = self.place

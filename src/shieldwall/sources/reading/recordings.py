@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from shieldwall.sources.reading import evtx_file, json_lines, text_logs
 from shieldwall.sources.reading.account import Account, Block
@@ -77,10 +78,7 @@ def _own_lines(form: str, payload: bytes) -> Iterator[bytes] | None:
 def _of_evtx(payload: bytes) -> Iterator[bytes]:
     """The records of an EVTX file; of a damaged one what can be read, and last what is missing."""
     account = Account()
-    with tempfile.NamedTemporaryFile(prefix="shieldwall-", suffix=".evtx") as copy:
-        copy.write(payload)
-        copy.flush()
-        yield from evtx_file.lines(Path(copy.name), "the file", account)
+    yield from _streamed_evtx(io.BytesIO(payload), "the file", account)
     for problem in account.problems:
         yield problem.text.encode()
 
@@ -119,10 +117,7 @@ def _lines(file: PlainFile, kind: str, source: str, account: Account) -> Iterato
     if kind == "evtx" and file.path:
         yield from evtx_file.lines(file.path, file.name, account)
     elif kind == "evtx":
-        with tempfile.NamedTemporaryFile(prefix="shieldwall-", suffix=".evtx") as copy:
-            shutil.copyfileobj(file.stream, copy)
-            copy.flush()
-            yield from evtx_file.lines(Path(copy.name), file.name, account)
+        yield from _streamed_evtx(file.stream, file.name, account)
     elif kind == "json":
         lines = (
             json_lines.lines(file.stream)
@@ -138,6 +133,14 @@ def _lines(file: PlainFile, kind: str, source: str, account: Account) -> Iterato
             yield from text_logs.auditd(lines)
         else:
             yield from text_logs.xml_events(lines)
+
+
+def _streamed_evtx(stream: IO[bytes], name: str, account: Account) -> Iterator[bytes]:
+    """The records of EVTX that is no file of its own: its parser reads files."""
+    with tempfile.NamedTemporaryFile(prefix="shieldwall-", suffix=".evtx") as copy:
+        shutil.copyfileobj(stream, copy)
+        copy.flush()
+        yield from evtx_file.lines(Path(copy.name), name, account)
 
 
 def _with_path(lines: Iterator[bytes], file: PlainFile) -> Iterator[bytes]:
